@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Event is one line of a queue's record: an attempt that failed, or how a
+// message was settled. It is one event when the first attempt settles it.
+type Event struct {
+	Sequence uint64 // of the message in its journal
+	ID       string // of the message
+	State    State  // Waiting: a failed attempt; else how it was settled
+	Attempt  int    // number of the attempt, 0 where there was none
+	Status   int    // last HTTP status, 0: none
+	Reason   string
+	Detail   string    // excerpt of the answer, bounded by MaxDetail
+	Next     time.Time // for Waiting
+	Epoch    uint64    // of the lease under which it was written; 0: the edge
+	Keyed    bool      // the message has an idempotency key to remember
+	Link     string    // id of the message that replaces this one
+
+	Recorded time.Time // by the broker's clock; not encoded
+}
+
+// wireEvent is the stored form: short names, because there is one of these for
+// every message.
+type wireEvent struct {
+	Sequence uint64 `json:"s"`
+	ID       string `json:"i"`
+	State    State  `json:"o"`
+	Attempt  int    `json:"a,omitempty"`
+	Status   int    `json:"c,omitempty"`
+	Reason   string `json:"r,omitempty"`
+	Detail   string `json:"d,omitempty"`
+	Next     int64  `json:"n,omitempty"` // Unix milliseconds
+	Epoch    uint64 `json:"e,omitempty"`
+	Keyed    bool   `json:"k,omitempty"`
+	Link     string `json:"l,omitempty"`
+}
+
+// Encode is the stored form of the event.
+func (e Event) Encode() ([]byte, error) {
+	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link}
+	if !e.Next.IsZero() {
+		w.Next = e.Next.UnixMilli()
+	}
+	return json.Marshal(w)
+}
+
+// DecodeEvent reads the stored form.
+func DecodeEvent(b []byte) (Event, error) {
+	var w wireEvent
+	if err := json.Unmarshal(b, &w); err != nil {
+		return Event{}, fmt.Errorf("event is not JSON: %w", err)
+	}
+	if w.Sequence == 0 || (w.State != Waiting && !w.State.Settled()) {
+		return Event{}, fmt.Errorf("event of sequence %d with state %q is none of ours", w.Sequence, w.State)
+	}
+	e := Event{Sequence: w.Sequence, ID: w.ID, State: w.State, Attempt: w.Attempt, Status: w.Status,
+		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link}
+	if w.Next != 0 {
+		e.Next = time.UnixMilli(w.Next).UTC()
+	}
+	return e, nil
+}

@@ -1,0 +1,45 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrMissing: the journal holds no message with that sequence.
+var ErrMissing = errors.New("message is not in the journal")
+
+// Entry is what the index keeps of a message: not its body.
+type Entry struct {
+	Sequence      uint64
+	ID            string
+	Lane          string // token, not the name
+	Accepted      time.Time
+	Attempts      int
+	Next          time.Time // not before; zero: at once
+	Keyed         bool
+	SettledBefore bool
+}
+
+// Journal is one queue as its drain may see it: it reads forward, looks at
+// single messages, and records what became of them. It cannot publish, delete
+// or move anything.
+type Journal interface {
+	// Ledger reads the settled record up to this moment.
+	Ledger(ctx context.Context) (*Ledger, error)
+	// Seek moves the cursor: Read goes on with this sequence.
+	Seek(ctx context.Context, sequence uint64) error
+	// Read returns the next entries in journal order without a gap, at least
+	// one, waiting for it; after an error the caller must Seek.
+	Read(ctx context.Context, max int) ([]Entry, error)
+	// Lane reads the entries of one lane with from <= sequence <= through, at
+	// most max, in order.
+	Lane(ctx context.Context, lane string, from, through uint64, max int) ([]Entry, error)
+	// Message reads a message whole; ErrMissing.
+	Message(ctx context.Context, sequence uint64) (*Message, error)
+	// Record stores an event; nil only after the broker has it.
+	Record(ctx context.Context, e Event) error
+}
+
+// Clock is the time, as an argument.
+type Clock func() time.Time

@@ -1,0 +1,209 @@
+package relay
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+)
+
+// Totals counts settled messages by outcome, since the queue began.
+type Totals map[State]uint64
+
+// Sum is the number of settled messages.
+func (t Totals) Sum() uint64 {
+	var n uint64
+	for _, c := range t {
+		n += c
+	}
+	return n
+}
+
+// Wait is what is known of a message whose last attempt failed.
+type Wait struct {
+	Attempts int       `json:"a"`
+	Next     time.Time `json:"n"`
+	Reason   string    `json:"r,omitempty"`
+}
+
+// Ledger is the account of one queue, built by applying its events in the order
+// in which they were stored. It counts by sequence: an event that comes twice,
+// or a second settlement of one message, changes nothing.
+//
+// Not safe for concurrent use.
+type Ledger struct {
+	floor   uint64 // every sequence up to here is settled
+	settled *roaring64.Bitmap
+	dead    *roaring64.Bitmap // dead letters that nobody has replayed or discarded
+	waiting map[uint64]Wait
+	totals  Totals
+	through uint64 // sequence of the last event applied
+}
+
+// NewLedger is the account of an empty queue.
+func NewLedger() *Ledger {
+	return &Ledger{settled: roaring64.New(), dead: roaring64.New(), waiting: map[uint64]Wait{}, totals: Totals{}}
+}
+
+// Apply takes one event, stored with the given sequence in the record. It
+// returns whether the event changed the account.
+func (l *Ledger) Apply(e Event, eventSequence uint64) bool {
+	if eventSequence <= l.through {
+		return false
+	}
+	l.through = eventSequence
+	switch {
+	case e.State == Waiting:
+		return l.wait(e)
+	case l.Settled(e.Sequence):
+		return l.resolve(e)
+	}
+	delete(l.waiting, e.Sequence)
+	l.totals[e.State]++
+	if e.State == Dead {
+		l.dead.Add(e.Sequence)
+	}
+	l.settled.Add(e.Sequence)
+	l.raiseFloor()
+	return true
+}
+
+func (l *Ledger) wait(e Event) bool {
+	if l.Settled(e.Sequence) || e.Attempt < l.waiting[e.Sequence].Attempts {
+		return false
+	}
+	l.waiting[e.Sequence] = Wait{Attempts: e.Attempt, Next: e.Next, Reason: e.Reason}
+	return true
+}
+
+// resolve moves a dead letter on: replayed (superseded by the new message) or
+// discarded. Nothing else changes a settled message.
+func (l *Ledger) resolve(e Event) bool {
+	if (e.State != Superseded && e.State != Discarded) || !l.dead.Contains(e.Sequence) {
+		return false
+	}
+	l.dead.Remove(e.Sequence)
+	l.totals[Dead]--
+	l.totals[e.State]++
+	return true
+}
+
+func (l *Ledger) raiseFloor() {
+	start := l.floor
+	for l.settled.Contains(l.floor + 1) {
+		l.floor++
+	}
+	if l.floor > start {
+		l.settled.RemoveRange(start+1, l.floor+1)
+	}
+}
+
+// Floor is the highest sequence up to which everything is settled.
+func (l *Ledger) Floor() uint64 { return l.floor }
+
+// Through is the sequence of the last event applied.
+func (l *Ledger) Through() uint64 { return l.through }
+
+// Settled says whether the message with this sequence is settled.
+func (l *Ledger) Settled(sequence uint64) bool {
+	return sequence <= l.floor || l.settled.Contains(sequence)
+}
+
+// SettledAbove counts the settled messages above the floor.
+func (l *Ledger) SettledAbove() uint64 { return l.settled.GetCardinality() }
+
+// DeadLetter says whether this message is a dead letter still.
+func (l *Ledger) DeadLetter(sequence uint64) bool { return l.dead.Contains(sequence) }
+
+// DeadLetters lists the sequences of the dead letters, ascending.
+func (l *Ledger) DeadLetters() []uint64 { return l.dead.ToArray() }
+
+// Waiting is what is known of a failed message.
+func (l *Ledger) Waiting(sequence uint64) (Wait, bool) {
+	w, ok := l.waiting[sequence]
+	return w, ok
+}
+
+// WaitingCount is the number of messages between attempts.
+func (l *Ledger) WaitingCount() int { return len(l.waiting) }
+
+// Totals is a copy of the counts by outcome.
+func (l *Ledger) Totals() Totals {
+	t := make(Totals, len(settledStates))
+	for _, s := range settledStates {
+		t[s] = l.totals[s]
+	}
+	return t
+}
+
+// Counts completes the totals with what the journal says: accepted is its last
+// sequence, because every sequence is one accepted message.
+func (l *Ledger) Counts(accepted uint64) Counts {
+	c := Counts{Accepted: accepted, Waiting: uint64(len(l.waiting)), Totals: l.Totals()}
+	if settled := c.Totals.Sum(); settled < accepted {
+		c.Pending = accepted - settled
+	}
+	return c
+}
+
+// Counts is the ledger of a queue as operators see it.
+type Counts struct {
+	Accepted uint64
+	Pending  uint64 // all that is not settled
+	Waiting  uint64 // of these, between attempts
+	Totals   Totals
+}
+
+// checkpoint is the stored form of a ledger.
+type checkpoint struct {
+	Version int             `json:"version"`
+	Floor   uint64          `json:"floor"`
+	Settled []byte          `json:"settled"`
+	Dead    []byte          `json:"dead"`
+	Waiting map[uint64]Wait `json:"waiting"`
+	Totals  Totals          `json:"totals"`
+	Through uint64          `json:"through"`
+}
+
+// Checkpoint encodes the account, so that a start needs only the events after
+// Through.
+func (l *Ledger) Checkpoint() ([]byte, error) {
+	l.settled.RunOptimize()
+	l.dead.RunOptimize()
+	settled, err := l.settled.ToBytes()
+	if err != nil {
+		return nil, fmt.Errorf("encode settled set: %w", err)
+	}
+	dead, err := l.dead.ToBytes()
+	if err != nil {
+		return nil, fmt.Errorf("encode dead set: %w", err)
+	}
+	return json.Marshal(checkpoint{1, l.floor, settled, dead, l.waiting, l.totals, l.through})
+}
+
+// ReadCheckpoint is the inverse of Checkpoint.
+func ReadCheckpoint(b []byte) (*Ledger, error) {
+	var c checkpoint
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, fmt.Errorf("checkpoint is not JSON: %w", err)
+	}
+	if c.Version != 1 {
+		return nil, fmt.Errorf("checkpoint version %d, this program reads 1", c.Version)
+	}
+	l := NewLedger()
+	if err := l.settled.UnmarshalBinary(c.Settled); err != nil {
+		return nil, fmt.Errorf("checkpoint, settled set: %w", err)
+	}
+	if err := l.dead.UnmarshalBinary(c.Dead); err != nil {
+		return nil, fmt.Errorf("checkpoint, dead set: %w", err)
+	}
+	l.floor, l.through = c.Floor, c.Through
+	if c.Waiting != nil {
+		l.waiting = c.Waiting
+	}
+	if c.Totals != nil {
+		l.totals = c.Totals
+	}
+	return l, nil
+}

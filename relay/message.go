@@ -1,0 +1,73 @@
+package relay
+
+import "time"
+
+// Message is one accepted request. Everything but Body travels in the envelope
+// (see envelope.go); Body is stored and delivered unchanged.
+type Message struct {
+	ID    string // public id; begins with the token of its queue
+	Queue Queue
+	Route string // name of the route that took it
+	Lane  string // ordering key, lower-cased; empty: a lane of its own
+	Key   string // idempotency key as given or derived; empty: none
+
+	Method          string // of the request to the destination
+	Path            string // with query; empty: the destination's own URL
+	ContentType     string
+	Accept          string
+	ContentEncoding string // empty unless the route keeps encoded bodies
+	RequestID       string
+
+	Received      time.Time // by the edge's clock
+	Digest        string    // SHA-256 of Body, hexadecimal
+	ReplayedFrom  string    // id of the dead letter this one replays
+	SettledBefore bool      // its key was settled earlier, beyond the journal
+	Body          []byte
+
+	Sequence uint64    // in the queue's journal; 0 before it is stored
+	Stored   time.Time // by the broker's clock; zero before it is stored
+}
+
+// State is where a message stands; docs/states.md has the picture.
+type State string
+
+// The states. Accepted, Queued, Delivering, Waiting and Scheduled are pending;
+// the others are settled.
+const (
+	Accepted   State = "accepted"
+	Scheduled  State = "scheduled"
+	Queued     State = "queued"
+	Delivering State = "delivering"
+	Waiting    State = "waiting"
+	Delivered  State = "delivered"
+	Dead       State = "dead"
+	Superseded State = "superseded"
+	Cancelled  State = "cancelled"
+	Discarded  State = "discarded"
+	Duplicate  State = "duplicate"
+)
+
+// SettledStates are the states a message does not leave by itself, in the order
+// in which the ledger's equation names them.
+var settledStates = [...]State{Delivered, Dead, Superseded, Cancelled, Discarded, Duplicate}
+
+// Settled says whether s ends the message's way.
+func (s State) Settled() bool {
+	for _, t := range settledStates {
+		if s == t {
+			return true
+		}
+	}
+	return false
+}
+
+// Receipt is what the sender of an accepted message gets.
+type Receipt struct {
+	ID         string    `json:"id"`
+	State      State     `json:"state"`
+	Queue      Queue     `json:"queue"`
+	Durability string    `json:"durability"` // what the message really has
+	AcceptedAt time.Time `json:"accepted_at"`
+	Location   string    `json:"location"`
+	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again
+}

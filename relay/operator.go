@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Operator is what an operator can see and do. The broker implements it, the
+// admin API serves it, and the admin client is it again from the other side of
+// the socket; errors are *Error on both sides.
+type Operator interface {
+	Queues(ctx context.Context) ([]QueueStatus, error)
+	Queue(ctx context.Context, q Queue) (QueueStatus, error)
+	Message(ctx context.Context, id string) (MessageStatus, error)
+	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
+	DeadLetter(ctx context.Context, id string) (DeadLetter, error)
+	// Replay accepts the letter again as a new message, which supersedes it.
+	Replay(ctx context.Context, id string) (Receipt, error)
+	Discard(ctx context.Context, id string) error
+	Audit(ctx context.Context, q *Queue) ([]AuditReport, error)
+}
+
+// QueueStatus is one row of `queue ls`: sizes in bytes, ages in seconds.
+type QueueStatus struct {
+	Organization string `json:"organization"`
+	Destination  string `json:"destination"`
+
+	Accepted   uint64 `json:"accepted"`
+	Pending    uint64 `json:"pending"` // all that is not settled
+	Delivering uint64 `json:"delivering"`
+	Waiting    uint64 `json:"waiting"`
+	Scheduled  uint64 `json:"scheduled"`
+	Delivered  uint64 `json:"delivered"`
+	Dead       uint64 `json:"dead"`
+	Superseded uint64 `json:"superseded"`
+	Cancelled  uint64 `json:"cancelled"`
+	Discarded  uint64 `json:"discarded"`
+	Duplicate  uint64 `json:"duplicate"`
+
+	OldestAgeSeconds float64 `json:"oldest_age_seconds"` // of the oldest pending message
+	Bytes            uint64  `json:"bytes"`              // of the journal on disk
+	QuotaBytes       uint64  `json:"quota_bytes"`
+	Paused           bool    `json:"paused"`
+	Breaker          string  `json:"breaker"` // closed, open, half-open; unknown without a drain
+	Drain            string  `json:"drain"`   // who holds the lease; empty: nobody
+	Epoch            uint64  `json:"epoch"`   // of that lease
+	Floor            uint64  `json:"floor"`   // everything up to this sequence is settled
+}
+
+// MessageStatus is where one message stands, with its events.
+type MessageStatus struct {
+	ID           string        `json:"id"`
+	Organization string        `json:"organization"`
+	Destination  string        `json:"destination"`
+	State        State         `json:"state"`
+	Route        string        `json:"route,omitempty"`
+	Lane         string        `json:"lane,omitempty"`
+	Key          string        `json:"key,omitempty"`
+	Sequence     uint64        `json:"sequence,omitempty"`
+	AcceptedAt   *time.Time    `json:"accepted_at,omitempty"`
+	Bytes        int           `json:"bytes,omitempty"`
+	Digest       string        `json:"digest,omitempty"`
+	Attempts     int           `json:"attempts"`
+	NextAttempt  *time.Time    `json:"next_attempt,omitempty"`
+	Reason       string        `json:"reason,omitempty"`
+	Durability   string        `json:"durability,omitempty"`
+	ReplayedFrom string        `json:"replayed_from,omitempty"`
+	ReplacedBy   string        `json:"replaced_by,omitempty"`
+	InJournal    bool          `json:"in_journal"` // false: settled, and trimmed since
+	Events       []EventStatus `json:"events"`
+}
+
+// EventStatus is one event as operators see it.
+type EventStatus struct {
+	At      time.Time  `json:"at"`
+	State   State      `json:"state"`
+	Attempt int        `json:"attempt,omitempty"`
+	Status  int        `json:"status,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Detail  string     `json:"detail,omitempty"`
+	Next    *time.Time `json:"next,omitempty"`
+	Epoch   uint64     `json:"epoch,omitempty"`
+}
+
+// DeadLetterFilter limits a listing. Zero values do not limit, but Limit 0
+// means DefaultDeadLetterLimit.
+type DeadLetterFilter struct {
+	Queue *Queue
+	Limit int
+}
+
+// DefaultDeadLetterLimit is how many dead letters a listing holds unless told.
+const DefaultDeadLetterLimit = 1000
+
+// DeadLetter is a message that will not be tried again by itself.
+type DeadLetter struct {
+	ID           string    `json:"id"`
+	Organization string    `json:"organization"`
+	Destination  string    `json:"destination"`
+	Route        string    `json:"route"`
+	Lane         string    `json:"lane,omitempty"`
+	Key          string    `json:"key,omitempty"`
+	Sequence     uint64    `json:"sequence"`
+	AcceptedAt   time.Time `json:"accepted_at"`
+	DiedAt       time.Time `json:"died_at"`
+	Reason       string    `json:"reason"`
+	Attempts     int       `json:"attempts"`
+	Status       int       `json:"status,omitempty"`
+	Detail       string    `json:"detail,omitempty"`
+	ReplayedFrom string    `json:"replayed_from,omitempty"`
+	Bytes        int       `json:"bytes"`
+	ContentType  string    `json:"content_type,omitempty"`
+	Path         string    `json:"path,omitempty"`
+	Body         []byte    `json:"body,omitempty"` // only of a single letter
+}
+
+// AuditReport is the proof of one queue's ledger, or what breaks it.
+type AuditReport struct {
+	Organization string          `json:"organization"`
+	Destination  string          `json:"destination"`
+	Balanced     bool            `json:"balanced"`
+	Accepted     uint64          `json:"accepted"`
+	Pending      uint64          `json:"pending"`
+	Totals       Totals          `json:"totals"`
+	EventsRead   uint64          `json:"events_read"`
+	SettledTwice uint64          `json:"settled_twice"` // recorded again after a crash or takeover; counted once
+	Findings     []AuditFinding  `json:"findings"`
+	Base         json.RawMessage `json:"base,omitempty"`
+}
+
+// AuditFinding is one thing that breaks the ledger.
+type AuditFinding struct {
+	Sequence uint64 `json:"sequence,omitempty"`
+	ID       string `json:"id,omitempty"`
+	What     string `json:"what"`
+}

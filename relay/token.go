@@ -1,0 +1,84 @@
+package relay
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"strings"
+)
+
+// Tokens are short hashes that stand for names in subjects and ids: every
+// subject costs the broker memory, and a name may hold what a subject may not.
+// Lower-case base32, so that they are one word to a shell, a URL and a mouse.
+var tokenEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+const (
+	queueTokenLen = 8  // 40 bits: thousands of queues
+	laneTokenLen  = 12 // 60 bits: a collision only makes two hosts take turns
+	idTokenLen    = 24 // 120 bits: nobody may find two keys with one id
+	idLen         = queueTokenLen + 1 + idTokenLen
+)
+
+// token hashes parts, divided by lengths that cannot be imitated, to n letters.
+func token(n int, parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		var size [8]byte
+		for i, l := 0, uint64(len(p)); i < 8; i, l = i+1, l>>8 {
+			size[i] = byte(l)
+		}
+		h.Write(size[:])
+		h.Write([]byte(p))
+	}
+	return tokenEncoding.EncodeToString(h.Sum(nil))[:n]
+}
+
+// Token stands for the queue in subjects, stream names and message ids.
+func (q Queue) Token() string { return token(queueTokenLen, "queue", q.Organization, q.Destination) }
+
+// LaneToken stands for a lane in subjects. A message without an ordering key
+// has a lane of its own.
+func LaneToken(lane, id string) string {
+	if lane == "" {
+		return token(laneTokenLen, "own", id)
+	}
+	return token(laneTokenLen, "lane", lane)
+}
+
+// KeyedID is the id of a message with an idempotency key: the same for the same
+// organization, destination and key, so that the broker itself refuses the
+// second one.
+func KeyedID(q Queue, key string) string {
+	return q.Token() + "-" + token(idTokenLen, "key", q.Organization, q.Destination, key)
+}
+
+// FreshID is the id of a message without a key.
+func FreshID(q Queue) string {
+	return q.Token() + "-" + tokenEncoding.EncodeToString(randomBytes(15))
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // crypto/rand.Read never fails; it ends the process instead
+	return b
+}
+
+// ParseID divides a public id into the tokens of its queue and of itself.
+func ParseID(id string) (queue, own string, ok bool) {
+	if len(id) != idLen || id[queueTokenLen] != '-' {
+		return "", "", false
+	}
+	queue, own = id[:queueTokenLen], id[queueTokenLen+1:]
+	return queue, own, isToken(queue) && isToken(own)
+}
+
+func isToken(s string) bool {
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == "" && s != ""
+}
+
+// DigestOf is the SHA-256 of a body, hexadecimal.
+func DigestOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
