@@ -135,3 +135,9 @@ type AuditFinding struct {
 	ID       string `json:"id,omitempty"`
 	What     string `json:"what"`
 }
+
+// SetTotals fills in the settled counts.
+func (s *QueueStatus) SetTotals(t Totals) {
+	s.Delivered, s.Dead, s.Superseded = t[Delivered], t[Dead], t[Superseded]
+	s.Cancelled, s.Discarded, s.Duplicate = t[Cancelled], t[Discarded], t[Duplicate]
+}

@@ -53,6 +53,12 @@ func KeyedID(q Queue, key string) string {
 	return q.Token() + "-" + token(idTokenLen, "key", q.Organization, q.Destination, key)
 }
 
+// ReplayID is the id under which a dead letter is accepted again: another one
+// than any key gives, and the same however often the replay is asked for.
+func ReplayID(q Queue, letter string) string {
+	return q.Token() + "-" + token(idTokenLen, "replay", letter)
+}
+
 // FreshID is the id of a message without a key.
 func FreshID(q Queue) string {
 	return q.Token() + "-" + tokenEncoding.EncodeToString(randomBytes(15))

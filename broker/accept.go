@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// acceptTimeout bounds the storing of one message: a sick disk gives a 503, not
+// a client that hangs.
+const acceptTimeout = 10 * time.Second
+
+// fullRetryAfter is what a sender is told who met a full queue or disk.
+const fullRetryAfter = time.Minute
+
+// Accept stores a message and returns when it is as durable as the receipt says
+// (relay.Intake).
+func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
+	if !b.Known(m.Queue) {
+		return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", m.Queue)
+	}
+	if err := b.disk.admit(); err != nil {
+		return relay.Receipt{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	m.SettledBefore = m.Key != "" && b.keys.has(m.ID)
+	err := b.store(ctx, m)
+	var taken *storedBefore
+	switch {
+	case errors.As(err, &taken):
+		return b.again(ctx, m, taken)
+	case err != nil:
+		return relay.Receipt{}, refusal(err, m)
+	}
+	if err := b.sync(ctx); err != nil {
+		return relay.Receipt{}, unknown(err)
+	}
+	return b.receipt(m, m.Received, false), nil
+}
+
+// storedBefore: the id is in the journal already.
+type storedBefore struct{ *relay.Message }
+
+func (*storedBefore) Error() string { return "a message with this id is stored already" }
+
+// store publishes once; a full journal is trimmed and tried once more.
+func (b *Broker) store(ctx context.Context, m *relay.Message) error {
+	keyed := m.Key != "" || m.ReplayedFrom != ""
+	_, err := storeMessage(ctx, b.nc, m, keyed)
+	var refused *pubError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	if keyed && (refused.ErrCode == codeWrongLastSequence || refused.full()) {
+		first, lookErr := b.find(ctx, m.ID)
+		if lookErr == nil {
+			return &storedBefore{first}
+		}
+		if !errors.Is(lookErr, errNotFound) {
+			return lookErr
+		}
+	}
+	if refused.full() && b.house.makeRoom(ctx, m.Queue) {
+		_, err = storeMessage(ctx, b.nc, m, keyed)
+	}
+	return err
+}
+
+// find reads a message by its id.
+func (b *Broker) find(ctx context.Context, id string) (*relay.Message, error) {
+	queue, own, ok := relay.ParseID(id)
+	q, known := b.queues[queue]
+	if !ok || !known {
+		return nil, errNotFound
+	}
+	s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{LastFor: idFilter(queue, own)})
+	if err != nil {
+		return nil, err
+	}
+	return s.message()
+}
+
+// again answers a known key: the first receipt if it is the same request. The
+// first one may have been written a moment ago and not be on the disk yet, so
+// this answer waits for a barrier too.
+func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefore) (relay.Receipt, error) {
+	if first.Digest != m.Digest {
+		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
+			"this key was used for another body; a new request needs a key of its own")
+	}
+	if first.Lane != m.Lane {
+		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
+			"this key was used for another host or ordering key; a new request needs a key of its own")
+	}
+	if err := b.sync(ctx); err != nil {
+		return relay.Receipt{}, unknown(err)
+	}
+	return b.receipt(first.Message, first.Received, true), nil
+}
+
+func (b *Broker) receipt(m *relay.Message, accepted time.Time, replayed bool) relay.Receipt {
+	return relay.Receipt{ID: m.ID, State: relay.Accepted, Queue: m.Queue, Durability: b.choice.String(),
+		AcceptedAt: accepted.UTC(), Location: "/relay/v1/messages/" + m.ID, Replayed: replayed}
+}
+
+// refusal tells the sender why a message was not stored, or that nobody knows.
+func refusal(err error, m *relay.Message) error {
+	var refused *pubError
+	var already *relay.Error
+	switch {
+	case errors.As(err, &already):
+		return already
+	case !errors.As(err, &refused):
+		return unknown(err)
+	case refused.full():
+		return &relay.Error{Code: relay.CodeStorageFull, RetryAfter: fullRetryAfter, Err: err,
+			Detail: "queue " + m.Queue.String() + " is full: what waits in it has to be delivered first, or its quota raised"}
+	case refused.ErrCode == codeWrongLastSequence, refused.ErrCode == codeExpectInProcess:
+		return &relay.Error{Code: relay.CodeInFlight, RetryAfter: time.Second, Err: err,
+			Detail: "a request with this key is being stored at this moment"}
+	case refused.ErrCode == codeTooLarge:
+		return &relay.Error{Code: relay.CodeTooLarge, Err: err, Detail: "the message is too large to be stored"}
+	case refused.ErrCode == codeTooManyInbound:
+		return &relay.Error{Code: relay.CodeTooManyRequests, RetryAfter: time.Second, Err: err,
+			Detail: "too many requests at one time; nothing was stored"}
+	default:
+		return &relay.Error{Code: relay.CodeUnavailable, RetryAfter: 5 * time.Second, Err: err,
+			Detail: "the message could not be stored"}
+	}
+}
+
+// unknown is the answer when a message may or may not be stored.
+func unknown(err error) error {
+	return &relay.Error{Code: relay.CodeUnavailable, RetryAfter: 5 * time.Second, Err: err,
+		Detail: "storing the message was not confirmed; send it again with the same key"}
+}

@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// accounts keeps the ledger of every queue of one destination by following its
+// events. The events are the truth; this is the edge's copy of it, for
+// operators, for the trimmer, and for the checkpoints that make a start short.
+type accounts struct {
+	destination string
+	nc          *nats.Conn
+	js          jetstream.JetStream
+	log         zerolog.Logger
+	keys        *settledKeys
+
+	mu      sync.Mutex
+	books   map[string]*book // by queue token
+	through uint64           // last event applied
+	applied chan struct{}    // closed and replaced when through grows
+	notify  func()           // there is work for the housekeeper
+}
+
+// book is the ledger of one queue and what follows from it that is not done yet.
+type book struct {
+	queue  relay.Queue
+	ledger *relay.Ledger
+	graves []grave
+	dirty  bool   // the checkpoint is older than the ledger
+	safe   uint64 // floor of the stored checkpoint
+}
+
+// grave is work at the dead letters: bury a message, or remove a letter that
+// was replayed or discarded.
+type grave struct {
+	event  relay.Event
+	remove bool
+}
+
+func newAccounts(destination string, nc *nats.Conn, js jetstream.JetStream, keys *settledKeys, log zerolog.Logger) *accounts {
+	return &accounts{destination: destination, nc: nc, js: js, keys: keys, log: log, books: map[string]*book{},
+		applied: make(chan struct{}), notify: func() {}}
+}
+
+// open reads the checkpoint of each queue and then its later events.
+func (a *accounts) open(ctx context.Context, queues []relay.Queue) error {
+	last, err := a.lastEvent(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range queues {
+		if q.Destination != a.destination {
+			continue
+		}
+		ledger, err := readLedger(ctx, a.nc, checkpointKey(q))
+		if err != nil {
+			return fmt.Errorf("checkpoint of %s: %w", q, err)
+		}
+		b := &book{queue: q, ledger: ledger, safe: ledger.Floor()}
+		a.books[q.Token()] = b
+		err = scan(ctx, a.nc, apiGet(eventStream(a.destination)), eventPrefix(q)+"*", ledger.Through()+1, func(s *stored) error {
+			a.enter(b, s.sequence, s.at, s.data)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("events of %s: %w", q, err)
+		}
+	}
+	a.through = last // what came later comes again; ledgers count it once
+	return nil
+}
+
+// lastEvent is the sequence of the newest event.
+func (a *accounts) lastEvent(ctx context.Context) (uint64, error) {
+	s, err := a.js.Stream(ctx, eventStream(a.destination))
+	if err != nil {
+		return 0, fmt.Errorf("look at the events of %s: %w", a.destination, err)
+	}
+	return s.CachedInfo().State.LastSeq, nil
+}
+
+// readLedger reads a ledger from the key-value bucket; a missing one is empty.
+func readLedger(ctx context.Context, nc *nats.Conn, key string) (*relay.Ledger, error) {
+	s, err := get(ctx, nc, apiGet(kvStream)+".$KV."+kvBucket+"."+key, nil)
+	if errors.Is(err, errNotFound) {
+		return relay.NewLedger(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return relay.ReadCheckpoint(s.data)
+}
+
+// follow applies new events until ctx ends.
+func (a *accounts) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := a.tail(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn().Err(err).Str("destination", a.destination).Msg("following the events failed; following again")
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+func (a *accounts) tail(ctx context.Context) error {
+	c, err := a.js.OrderedConsumer(ctx, eventStream(a.destination), jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: a.position() + 1})
+	if err != nil {
+		return err
+	}
+	messages, err := c.Messages(jetstream.PullMaxMessages(4096))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		a.apply(msg.Subject(), meta.Sequence.Stream, meta.Timestamp, msg.Data())
+	}
+}
+
+// apply takes one event as it comes.
+func (a *accounts) apply(subject string, sequence uint64, at time.Time, data []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if sequence <= a.through {
+		return
+	}
+	a.through = sequence
+	close(a.applied)
+	a.applied = make(chan struct{})
+	if b := a.books[queueOfEvent(subject)]; b != nil {
+		a.enter(b, sequence, at, data)
+	}
+}
+
+// enter books one event. One that cannot be read is logged and left out: it
+// settles nothing, so its message is attempted again.
+func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
+	e, err := relay.DecodeEvent(data)
+	if err != nil {
+		a.log.Error().Err(err).Str("queue", b.queue.String()).Uint64("event", sequence).Msg("an event cannot be read")
+		return
+	}
+	e.Recorded = at
+	wasLetter := b.ledger.DeadLetter(e.Sequence)
+	if !b.ledger.Apply(e, sequence) {
+		return
+	}
+	b.dirty = true
+	if e.State == relay.Dead || wasLetter {
+		b.graves = append(b.graves, grave{event: e, remove: wasLetter})
+		a.notify()
+	}
+	if e.Keyed && e.State.Settled() {
+		a.keys.add(b.queue, e.ID)
+	}
+}
+
+func (a *accounts) position() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.through
+}
+
+// current waits until every event stored so far is applied.
+func (a *accounts) current(ctx context.Context) error {
+	last, err := a.lastEvent(ctx)
+	if err != nil {
+		return err
+	}
+	return a.await(ctx, last)
+}
+
+// await waits until the event with this sequence is applied.
+func (a *accounts) await(ctx context.Context, sequence uint64) error {
+	for {
+		a.mu.Lock()
+		through, applied := a.through, a.applied
+		a.mu.Unlock()
+		if through >= sequence {
+			return nil
+		}
+		select {
+		case <-applied:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// view calls f with the ledger of a queue, which it must not keep; false when
+// the queue is not known.
+func (a *accounts) view(q relay.Queue, f func(*relay.Ledger)) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.books[q.Token()]
+	if b == nil {
+		return false
+	}
+	f(b.ledger)
+	return true
+}
+
+// pendingGraves takes the work at the dead letters of a queue, in order.
+func (a *accounts) pendingGraves(q relay.Queue) []grave {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]grave(nil), a.books[q.Token()].graves...)
+}
+
+// gravesDone forgets the first n pieces of work.
+func (a *accounts) gravesDone(q relay.Queue, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.books[q.Token()]
+	b.graves = b.graves[n:]
+}
+
+// snapshot encodes a ledger whose consequences are all done; nil when there is
+// nothing new, or when work is left to do first.
+func (a *accounts) snapshot(q relay.Queue) (c checkpoint, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.books[q.Token()]
+	if !b.dirty || len(b.graves) > 0 {
+		return c, nil
+	}
+	c.floor, c.through = b.ledger.Floor(), b.ledger.Through()
+	c.value, err = b.ledger.Checkpoint()
+	return c, err
+}
+
+// checkpoint is a ledger as it is stored.
+type checkpoint struct {
+	value          []byte
+	floor, through uint64
+}
+
+// stored notes that a checkpoint is on the disk.
+func (a *accounts) stored(q relay.Queue, c checkpoint) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.books[q.Token()]
+	b.safe = c.floor
+	b.dirty = b.ledger.Through() != c.through
+}
+
+// safeFloor is the floor of the newest checkpoint on the disk: trimming up to it
+// can forget nothing.
+func (a *accounts) safeFloor(q relay.Queue) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].safe
+}
+
+// isDirty: the stored checkpoint does not hold every event that was applied.
+func (a *accounts) isDirty(q relay.Queue) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].dirty
+}

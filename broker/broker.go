@@ -1,0 +1,287 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Options open a Broker.
+type Options struct {
+	StateDir   string
+	Durability Mode
+	Queues     []relay.Queue // default/foreman among them
+	Listen     *ListenOptions
+
+	QuotaBytes     int64         // of each queue's journal
+	DeadQuotaBytes int64         // of each organization's dead letters
+	JournalWindow  time.Duration // how long settled messages stay in the journal
+	RecordWindow   time.Duration // how long events and settled keys are kept
+	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
+
+	Log zerolog.Logger
+}
+
+// Defaults of Options.
+const (
+	DefaultQuotaBytes     = 10 << 30
+	DefaultDeadQuotaBytes = 1 << 30
+	DefaultJournalWindow  = 24 * time.Hour
+	DefaultRecordWindow   = 7 * 24 * time.Hour
+)
+
+func (o *Options) complete() {
+	if o.Durability == "" {
+		o.Durability = ModeFsync
+	}
+	o.QuotaBytes = orElse(o.QuotaBytes, DefaultQuotaBytes)
+	o.DeadQuotaBytes = orElse(o.DeadQuotaBytes, DefaultDeadQuotaBytes)
+	o.JournalWindow = orElse(o.JournalWindow, DefaultJournalWindow)
+	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
+}
+
+func orElse[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// Broker is the edge's side of the queues. It owns the state directory from
+// Open to Close.
+type Broker struct {
+	options Options
+	log     zerolog.Logger
+	choice  Choice
+	queues  map[string]relay.Queue // by token
+
+	lock     *DirLock
+	marker   *Marker
+	dir      *os.File // kept open: its descriptor is what the barrier syncs
+	barrier  *Barrier
+	server   *embedded
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	kv       jetstream.KeyValue
+	keys     *settledKeys
+	accounts map[string]*accounts // by destination
+	leases   *leases
+	disk     *disk
+	house    *housekeeper
+	undo     []func() // what Close does, last in first out
+	closing  sync.Once
+}
+
+// Open locks the state directory, starts the embedded broker, recovers every
+// stream and account, and returns when messages can be accepted.
+func Open(ctx context.Context, o Options) (*Broker, error) {
+	o.complete()
+	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, accounts: map[string]*accounts{}}
+	for _, q := range o.Queues {
+		if err := CheckQueue(q); err != nil {
+			return nil, err
+		}
+		if other, taken := b.queues[q.Token()]; taken && other != q {
+			return nil, fmt.Errorf("queues %s and %s have the same token; rename one", other, q)
+		}
+		b.queues[q.Token()] = q
+	}
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.openHouse} {
+		if err := step(ctx); err != nil {
+			b.Close()
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// openDir takes the directory and decides what `accepted` means on it.
+func (b *Broker) openDir(context.Context) error {
+	dir := b.options.StateDir
+	var err error
+	if b.lock, err = LockDir(dir); err != nil {
+		return err
+	}
+	b.later(func() { _ = b.lock.Unlock() }) // the kernel unlocks in any case
+	facts, err := Probe(dir)
+	if err != nil {
+		return fmt.Errorf("look at the filesystem of %s: %w", dir, err)
+	}
+	if b.choice, err = Choose(b.options.Durability, facts); err != nil {
+		return err
+	}
+	if err := b.reverify(dir); err != nil {
+		return err
+	}
+	if b.dir, err = os.Open(dir); err != nil { //nolint:gosec // our own directory
+		return fmt.Errorf("open the state directory: %w", err)
+	}
+	b.later(func() { _ = b.dir.Close() }) // only its descriptor was used
+	b.barrier = NoBarrier()
+	if b.choice.Effective == ModeBarrier {
+		b.barrier = NewBarrier(SyncFS(b.dir))
+	}
+	b.later(func() {
+		if err := b.barrier.Close(); err != nil {
+			b.log.Error().Err(err).Msg("the last barrier failed")
+		}
+	})
+	return nil
+}
+
+// reverify does what a failed barrier of the last run asks for, then arms the
+// marker for this one.
+func (b *Broker) reverify(dir string) error {
+	failed, err := CheckMarker(dir)
+	if err != nil {
+		return err
+	}
+	if failed {
+		b.log.Warn().Msg("the last run ended with a failed write to the disk; reading everything from the disk again")
+		if err := Reverify(dir); err != nil {
+			return fmt.Errorf("the disk below %s still fails, nothing is accepted on it: %w", dir, err)
+		}
+	}
+	b.marker, err = NewMarker(dir)
+	if err != nil {
+		return err
+	}
+	b.later(func() { _ = b.marker.Close() }) // nothing is written at close
+	return nil
+}
+
+func (b *Broker) openServer(context.Context) error {
+	var err error
+	b.server, err = startServer(b.options.StateDir, b.choice.Effective == ModeAlways, b.options.Queues, b.options.Listen, b.log)
+	if err != nil {
+		return err
+	}
+	b.later(b.server.stop)
+	if b.nc, err = b.server.connect("edge", b.server.edge); err != nil {
+		return err
+	}
+	b.later(b.nc.Close)
+	b.js, err = jetstream.New(b.nc)
+	return err
+}
+
+func (b *Broker) openStreams(ctx context.Context) error {
+	made, err := ensureStreams(ctx, b.js, b.options)
+	if err != nil {
+		return err
+	}
+	b.kv, err = b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
+	if err != nil {
+		return fmt.Errorf("make the key-value bucket: %w", err)
+	}
+	if made {
+		b.barrier.MarkDirty()
+		return b.barrier.Wait(ctx)
+	}
+	return nil
+}
+
+func (b *Broker) openAccounts(ctx context.Context) error {
+	b.keys = newSettledKeys(b.options.RecordWindow)
+	for _, destination := range destinations(b.options.Queues) {
+		if err := b.keys.load(ctx, b.nc, destination); err != nil {
+			return fmt.Errorf("settled keys of %s: %w", destination, err)
+		}
+		a := newAccounts(destination, b.nc, b.js, b.keys, b.log)
+		if err := a.open(ctx, b.options.Queues); err != nil {
+			return err
+		}
+		b.accounts[destination] = a
+	}
+	return nil
+}
+
+// openHouse starts what runs beside the requests.
+func (b *Broker) openHouse(ctx context.Context) error {
+	b.disk = newDisk(b.options.StateDir, b.options.ReserveBytes, b.log)
+	var err error
+	if b.leases, err = openLeases(ctx, b); err != nil {
+		return err
+	}
+	b.house = newHousekeeper(b)
+	for _, a := range b.accounts {
+		a.notify = b.house.wake
+	}
+	run, cancel := context.WithCancel(context.Background())
+	var loops sync.WaitGroup
+	loops.Go(func() { b.disk.watch(run) })
+	for _, a := range b.accounts {
+		loops.Go(func() { a.follow(run) })
+	}
+	loops.Go(func() { b.house.run(run) })
+	b.later(func() {
+		b.leases.close()
+		cancel()
+		loops.Wait()
+	})
+	return nil
+}
+
+func (b *Broker) later(f func()) { b.undo = append(b.undo, f) }
+
+// Close settles what is under way, writes checkpoints, stops the broker and
+// gives the directory back. Idempotent.
+func (b *Broker) Close() {
+	b.closing.Do(func() {
+		for i := len(b.undo) - 1; i >= 0; i-- {
+			b.undo[i]()
+		}
+	})
+}
+
+// Failed is closed when a barrier has failed: what was promised can no longer
+// be kept, and the process must end.
+func (b *Broker) Failed() <-chan struct{} { return b.barrier.Failed() }
+
+// Err is why Failed is closed.
+func (b *Broker) Err() error { return b.barrier.Err() }
+
+// Durability is what `accepted` means here, and why.
+func (b *Broker) Durability() Choice { return b.choice }
+
+// Address is where far drains dial to; empty when they cannot.
+func (b *Broker) Address() string { return b.server.address() }
+
+// Known says whether a queue exists.
+func (b *Broker) Known(q relay.Queue) bool { return b.queues[q.Token()] == q }
+
+// Ready is nil when messages can be accepted and kept.
+func (b *Broker) Ready(context.Context) error {
+	select {
+	case <-b.barrier.Failed():
+		return fmt.Errorf("writing to the disk failed: %w", b.barrier.Err())
+	default:
+	}
+	if err := b.server.healthy(); err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	if !b.nc.IsConnected() {
+		return errors.New("no connection to the embedded broker")
+	}
+	return nil
+}
+
+// sync waits until what was written before is on the disk.
+func (b *Broker) sync(ctx context.Context) error {
+	b.barrier.MarkDirty()
+	err := b.barrier.Wait(ctx)
+	if errors.Is(err, ErrBarrierFailed) {
+		b.marker.Failed(err)
+	}
+	return err
+}

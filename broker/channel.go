@@ -1,0 +1,157 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Channel is the narrow way between a drain and the edge: all that a drain may
+// do, in the same process and far away alike.
+type Channel struct {
+	destination string
+	nc          *nats.Conn
+	log         zerolog.Logger
+
+	mu       sync.Mutex
+	broken   chan struct{} // closed and replaced when the connection was lost
+	closedBy bool
+}
+
+// DialOptions make a far drain's connection.
+type DialOptions struct {
+	URL         string // tls://host:port
+	Destination string
+	CAFile      string
+	CertFile    string
+	KeyFile     string
+	Log         zerolog.Logger
+}
+
+// Dial connects a far drain to the broker of an edge. An edge that is away is a
+// normal state: the connection is tried for ever, until Close.
+func Dial(o DialOptions) (*Channel, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Scheme != "tls" || u.Port() == "" {
+		return nil, fmt.Errorf("broker address %q: write tls://HOST:PORT", o.URL)
+	}
+	cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s and key %s for the broker: %w", o.CertFile, o.KeyFile, err)
+	}
+	pool, err := loadPool(o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("CA of the broker: %w", err)
+	}
+	c := newChannel(o.Destination, o.Log)
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS12}
+	c.nc, err = nats.Connect(o.URL, append(c.options(), nats.Name("drain "+o.Destination),
+		nats.Secure(config), nats.TLSHandshakeFirst(), nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1), nats.ReconnectWait(time.Second), nats.Timeout(5*time.Second),
+		nats.IgnoreAuthErrorAbort())...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the broker at %s: %w", o.URL, err)
+	}
+	return c, nil
+}
+
+// Connect is the channel of a drain in this process. It is closed by Close of
+// the Channel, before Close of the Broker.
+func (b *Broker) Connect(destination string) (*Channel, error) {
+	kp := b.server.drains[destination]
+	if kp == nil {
+		return nil, fmt.Errorf("no queue is configured for destination %q", destination)
+	}
+	c := newChannel(destination, b.log)
+	var err error
+	c.nc, err = b.server.connect("drain "+destination, kp, c.options()...)
+	return c, err
+}
+
+func newChannel(destination string, log zerolog.Logger) *Channel {
+	return &Channel{destination: destination, log: log, broken: make(chan struct{})}
+}
+
+func (c *Channel) options() []nats.Option {
+	return []nats.Option{
+		nats.CustomInboxPrefix(inboxPrefix(c.destination)),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.breakReads()
+			if err != nil {
+				c.log.Warn().Err(err).Msg("the connection to the broker was lost; connecting again")
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { c.log.Info().Msg("connected to the broker again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if !c.isClosed() {
+				c.log.Warn().Err(err).Msg("broker connection")
+			}
+		}),
+	}
+}
+
+// breakReads wakes the readers that wait for what will not come.
+func (c *Channel) breakReads() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.broken)
+	c.broken = make(chan struct{})
+}
+
+func (c *Channel) brokenC() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken
+}
+
+func (c *Channel) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closedBy
+}
+
+// Close ends the connection.
+func (c *Channel) Close() {
+	c.mu.Lock()
+	c.closedBy = true
+	c.mu.Unlock()
+	c.nc.Close()
+}
+
+// Lease asks the edge for the leases of the destination's queues.
+func (c *Channel) Lease(ctx context.Context, r relay.LeaseRequest) (relay.LeaseReply, error) {
+	var reply relay.LeaseReply
+	body, err := json.Marshal(r)
+	if err != nil {
+		return reply, err
+	}
+	msg, err := c.nc.RequestWithContext(ctx, leaseSubject(c.destination), body)
+	if err != nil {
+		return reply, fmt.Errorf("ask the edge for leases: %w", err)
+	}
+	if refusal := msg.Header.Get("Relay-Error"); refusal != "" {
+		return reply, errors.New("the edge refuses leases: " + refusal)
+	}
+	if err := json.Unmarshal(msg.Data, &reply); err != nil {
+		return reply, fmt.Errorf("the edge's answer about leases: %w", err)
+	}
+	return reply, nil
+}
+
+// Journal is one queue as the drain may see it.
+func (c *Channel) Journal(q relay.Queue) (relay.Journal, error) {
+	if err := CheckQueue(q); err != nil {
+		return nil, err
+	}
+	return &journal{c: c, queue: q, token: q.Token(), stream: journalStream(q)}, nil
+}

@@ -1,0 +1,169 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+const (
+	pullExpires   = 30 * time.Second
+	pullHeartbeat = 5 * time.Second
+	callTimeout   = 10 * time.Second
+)
+
+// journal implements relay.Journal over a Channel. Reading forward goes through
+// the queue's consumer, which is a cursor and no more: headers only, nothing to
+// acknowledge, set by Seek.
+type journal struct {
+	c      *Channel
+	queue  relay.Queue
+	token  string
+	stream string
+
+	pull *pull // the outstanding one; only the reader touches it
+	last uint64
+}
+
+// Ledger reads checkpoint and events.
+func (j *journal) Ledger(ctx context.Context) (*relay.Ledger, error) {
+	ledger := relay.NewLedger()
+	s, err := get(ctx, j.c.nc, apiGetCheckpoint(j.queue), nil)
+	switch {
+	case errors.Is(err, errNotFound):
+	case err != nil:
+		return nil, err
+	default:
+		if ledger, err = relay.ReadCheckpoint(s.data); err != nil {
+			return nil, err
+		}
+	}
+	err = scan(ctx, j.c.nc, apiGet(eventStream(j.queue.Destination)), eventPrefix(j.queue)+"*", ledger.Through()+1,
+		func(s *stored) error {
+			e, err := relay.DecodeEvent(s.data)
+			if err != nil {
+				return fmt.Errorf("event %d: %w", s.sequence, err)
+			}
+			ledger.Apply(e, s.sequence)
+			return nil
+		})
+	return ledger, err
+}
+
+// Seek sets the consumer; what an older pull may still bring is dropped.
+func (j *journal) Seek(ctx context.Context, sequence uint64) error {
+	j.dropPull()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	msg, err := j.c.nc.RequestWithContext(ctx, apiReset(j.stream, consumerName(j.queue.Destination)),
+		fmt.Appendf(nil, `{"seq":%d}`, sequence))
+	if err != nil {
+		return fmt.Errorf("set the cursor: %w", err)
+	}
+	var reply struct {
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(msg.Data, &reply); err != nil {
+		return fmt.Errorf("set the cursor: %w", err)
+	}
+	if reply.Error != nil {
+		return fmt.Errorf("set the cursor to %d: %s", sequence, reply.Error.Description)
+	}
+	j.last = 0
+	return nil
+}
+
+// Message reads one message whole.
+func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := get(ctx, j.c.nc, apiGet(j.stream), &getRequest{Sequence: sequence})
+	if errors.Is(err, errNotFound) {
+		return nil, relay.ErrMissing
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.message()
+}
+
+// message decodes a message of a journal.
+func (s *stored) message() (*relay.Message, error) {
+	m, err := relay.DecodeEnvelope(s.header, s.data)
+	if err != nil {
+		return nil, err
+	}
+	m.Sequence, m.Stored = s.sequence, s.at
+	return m, nil
+}
+
+// Lane reads entries of one lane. Bodies come along and are dropped: the direct
+// get API has no reading of headers alone.
+func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, max int) ([]relay.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var entries []relay.Entry
+	for len(entries) < max {
+		batch, more, err := getBatch(ctx, j.c.nc, apiGet(j.stream), laneFilter(j.token, lane), from, max-len(entries))
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range batch {
+			if s.sequence > through {
+				return entries, nil
+			}
+			e, err := newEntry(s.subject, s.sequence, s.at, s.header)
+			if err != nil {
+				return nil, err
+			}
+			entries = append(entries, e)
+			from = s.sequence + 1
+		}
+		if !more || len(batch) == 0 {
+			break
+		}
+	}
+	return entries, nil
+}
+
+func newEntry(subject string, sequence uint64, at time.Time, h nats.Header) (relay.Entry, error) {
+	id, lane, _, err := parseMessageSubject(subject)
+	if err != nil {
+		return relay.Entry{}, err
+	}
+	keyed, before := relay.EnvelopeMarks(h)
+	return relay.Entry{Sequence: sequence, ID: id, Lane: lane, Accepted: at, Keyed: keyed, SettledBefore: before}, nil
+}
+
+// Record stores an event. One that is stored twice counts once.
+func (j *journal) Record(ctx context.Context, e relay.Event) error {
+	return record(ctx, j.c.nc, j.queue, e)
+}
+
+func record(ctx context.Context, nc *nats.Conn, q relay.Queue, e relay.Event) error {
+	_, err := recordAt(ctx, nc, q, e)
+	return err
+}
+
+// recordAt stores an event and returns its sequence in the record.
+func recordAt(ctx context.Context, nc *nats.Conn, q relay.Queue, e relay.Event) (uint64, error) {
+	body, err := e.Encode()
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	sequence, err := publish(ctx, nc, nats.NewMsg(eventSubject(q, e.ID)), body)
+	if err != nil {
+		return 0, fmt.Errorf("record an event: %w", err)
+	}
+	return sequence, nil
+}

@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// leases answers the drains: who drains which queue. Who holds a lease is
+// stored by compare-and-set, behind a barrier; renewals are remembered only,
+// and a start takes every stored lease as renewed just now.
+type leases struct {
+	b    *Broker
+	subs []*nats.Subscription
+
+	mu    sync.Mutex
+	slots map[string]*slot // by queue token
+}
+
+type slot struct {
+	queue    relay.Queue
+	lease    relay.Lease
+	revision uint64
+	status   relay.DrainStatus
+	breaker  string
+}
+
+func openLeases(ctx context.Context, b *Broker) (*leases, error) {
+	l := &leases{b: b, slots: map[string]*slot{}}
+	for token, q := range b.queues {
+		s := &slot{queue: q}
+		entry, err := b.kv.Get(ctx, leaseKey(q))
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+		case err != nil:
+			return nil, fmt.Errorf("lease of %s: %w", q, err)
+		default:
+			if err := json.Unmarshal(entry.Value(), &s.lease); err != nil {
+				return nil, fmt.Errorf("lease of %s: %w", q, err)
+			}
+			s.revision, s.lease.Renewed = entry.Revision(), time.Now()
+		}
+		l.slots[token] = s
+	}
+	for _, destination := range destinations(b.options.Queues) {
+		sub, err := b.nc.Subscribe(leaseSubject(destination), func(msg *nats.Msg) { l.answer(destination, msg) })
+		if err != nil {
+			return nil, fmt.Errorf("listen for drains: %w", err)
+		}
+		l.subs = append(l.subs, sub)
+	}
+	return l, nil
+}
+
+func (l *leases) close() {
+	for _, s := range l.subs {
+		_ = s.Unsubscribe() // the connection is closed next
+	}
+}
+
+func (l *leases) answer(destination string, msg *nats.Msg) {
+	reply := nats.NewMsg(msg.Reply)
+	var request relay.LeaseRequest
+	err := json.Unmarshal(msg.Data, &request)
+	if err == nil && (request.Instance == "" || request.Session == "") {
+		err = errors.New("instance and session must be given")
+	}
+	if err == nil {
+		reply.Data, err = json.Marshal(l.grant(destination, request))
+	}
+	if err != nil {
+		reply.Header.Set("Relay-Error", relay.Excerpt([]byte(err.Error())))
+	}
+	if err := l.b.nc.PublishMsg(reply); err != nil {
+		l.b.log.Warn().Err(err).Msg("a drain did not get its answer")
+	}
+}
+
+func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseReply {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	reply := relay.LeaseReply{TTL: relay.LeaseTTL}
+	for token, s := range l.slots {
+		if s.queue.Destination != destination {
+			continue
+		}
+		next, granted, wait, store := s.lease.Decide(r, time.Now())
+		if store {
+			if err := l.save(s, next); err != nil {
+				l.b.log.Error().Err(err).Str("queue", s.queue.String()).Msg("a lease could not be stored")
+				reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Wait: time.Second})
+				continue
+			}
+		}
+		s.lease = next
+		if granted {
+			s.status, s.breaker = r.Queues[token], r.Breaker
+		}
+		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait})
+	}
+	return reply
+}
+
+func (l *leases) save(s *slot, next relay.Lease) error {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	value, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	revision, err := l.b.kv.Update(ctx, leaseKey(s.queue), value, s.revision)
+	if err != nil {
+		return err
+	}
+	s.revision = revision
+	l.b.log.Info().Str("queue", s.queue.String()).Str("drain", next.Instance).Uint64("epoch", next.Epoch).
+		Bool("released", next.Released).Msg("lease")
+	return l.b.sync(ctx)
+}
+
+// holder is who drains a queue now, for operators.
+func (l *leases) holder(q relay.Queue) (lease relay.Lease, status relay.DrainStatus, breaker string, held bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.slots[q.Token()]
+	if s == nil || !s.lease.Held(time.Now()) || s.breaker == "" {
+		return relay.Lease{}, relay.DrainStatus{}, "unknown", false
+	}
+	return s.lease, s.status, s.breaker, true
+}

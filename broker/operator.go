@@ -1,0 +1,304 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// The Broker is the operators' side too (relay.Operator): every answer is taken
+// from the accounts after they have followed all events stored before the
+// question.
+
+// Queues lists all queues by organization and destination.
+func (b *Broker) Queues(ctx context.Context) ([]relay.QueueStatus, error) {
+	all := make([]relay.QueueStatus, 0, len(b.queues))
+	for _, q := range b.queues {
+		s, err := b.Queue(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(x, y relay.QueueStatus) int {
+		return slices.Compare([]string{x.Organization, x.Destination}, []string{y.Organization, y.Destination})
+	})
+	return all, nil
+}
+
+// Queue is one row of the list.
+func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, error) {
+	if !b.Known(q) {
+		return relay.QueueStatus{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	a := b.accounts[q.Destination]
+	if err := a.current(ctx); err != nil {
+		return relay.QueueStatus{}, unavailable(err)
+	}
+	var counts relay.Counts
+	var floor uint64
+	a.view(q, func(l *relay.Ledger) { counts, floor = l.Counts(0), l.Floor() })
+	stream, err := b.js.Stream(ctx, journalStream(q))
+	if err != nil {
+		return relay.QueueStatus{}, unavailable(err)
+	}
+	state := stream.CachedInfo().State
+	lease, status, breaker, held := b.leases.holder(q)
+	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
+		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
+		Delivering: uint64(max(0, status.Delivering)), //nolint:gosec // a count
+		Bytes:      state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Breaker: breaker, Floor: floor}
+	s.SetTotals(counts.Totals)
+	if held {
+		s.Drain, s.Epoch = lease.Instance, lease.Epoch
+	}
+	s.Delivering = min(s.Delivering, s.Pending) // what a drain said a moment ago
+	if s.Pending > 0 {
+		oldest, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: floor + 1})
+		if err == nil {
+			s.OldestAgeSeconds = max(0, time.Since(oldest.at).Seconds())
+		}
+	}
+	return s, nil
+}
+
+// Message tells where a message stands: from the journal, its events, and its
+// letter.
+func (b *Broker) Message(ctx context.Context, id string) (relay.MessageStatus, error) {
+	token, _, ok := relay.ParseID(id)
+	q, known := b.queues[token]
+	if !ok || !known {
+		return relay.MessageStatus{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", id)
+	}
+	s := relay.MessageStatus{ID: id, Organization: q.Organization, Destination: q.Destination,
+		State: relay.Queued, Events: []relay.EventStatus{}}
+	m, err := b.find(ctx, id)
+	switch {
+	case err == nil:
+		describe(&s, m, b.choice)
+	case !errors.Is(err, errNotFound):
+		return s, unavailable(err)
+	}
+	if err := b.history(ctx, q, &s); err != nil {
+		return s, unavailable(err)
+	}
+	if !s.InJournal && len(s.Events) == 0 {
+		return s, relay.Refuse(relay.CodeNotFound, "there is no message %q, or it was settled so long ago that its record is gone", id)
+	}
+	return s, nil
+}
+
+func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
+	at := m.Stored.UTC()
+	s.InJournal, s.Route, s.Lane, s.Key, s.Sequence, s.AcceptedAt = true, m.Route, m.Lane, m.Key, m.Sequence, &at
+	s.Bytes, s.Digest, s.ReplayedFrom, s.Durability = len(m.Body), m.Digest, m.ReplayedFrom, c.String()
+}
+
+// history adds the events of the message: the last one that changed anything is
+// its state. It is a small ledger of one message.
+func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageStatus) error {
+	one := relay.NewLedger()
+	return scan(ctx, b.nc, apiGet(eventStream(q.Destination)), eventSubject(q, s.ID), 1, func(m *stored) error {
+		e, err := relay.DecodeEvent(m.data)
+		if err != nil || e.ID != s.ID || (s.Sequence != 0 && e.Sequence != s.Sequence) {
+			return nil //nolint:nilerr // another message's, or unreadable: the accounts have logged it
+		}
+		s.Sequence = e.Sequence
+		s.Events = append(s.Events, eventStatus(e, m.at))
+		if !one.Apply(e, m.sequence) {
+			return nil
+		}
+		s.State, s.Reason, s.Attempts, s.NextAttempt = e.State, e.Reason, max(s.Attempts, e.Attempt), nil
+		if e.State == relay.Waiting {
+			next := e.Next
+			s.NextAttempt = &next
+		}
+		if e.Link != "" {
+			s.ReplacedBy = e.Link
+		}
+		return nil
+	})
+}
+
+func eventStatus(e relay.Event, at time.Time) relay.EventStatus {
+	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch}
+	if !e.Next.IsZero() {
+		next := e.Next
+		s.Next = &next
+	}
+	return s
+}
+
+// DeadLetters lists letters, oldest first, without bodies.
+func (b *Broker) DeadLetters(ctx context.Context, f relay.DeadLetterFilter) ([]relay.DeadLetter, error) {
+	limit := orElse(f.Limit, relay.DefaultDeadLetterLimit)
+	letters := []relay.DeadLetter{}
+	for _, q := range b.chosen(f.Queue) {
+		if err := b.settleGraves(ctx, q); err != nil {
+			return nil, unavailable(err)
+		}
+		err := scan(ctx, b.nc, apiGet(deadStream(q.Organization)), deadSubject(q, "*"), 1, func(s *stored) error {
+			l, _, err := s.letter()
+			if err != nil {
+				b.log.Error().Err(err).Uint64("letter", s.sequence).Msg("a dead letter cannot be read")
+				return nil
+			}
+			l.Body = nil
+			letters = append(letters, l)
+			if len(letters) >= limit {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			return nil, unavailable(err)
+		}
+	}
+	slices.SortStableFunc(letters, func(x, y relay.DeadLetter) int { return x.DiedAt.Compare(y.DiedAt) })
+	return letters[:min(len(letters), limit)], nil
+}
+
+func (b *Broker) chosen(q *relay.Queue) []relay.Queue {
+	if q != nil {
+		return []relay.Queue{*q}
+	}
+	all := make([]relay.Queue, 0, len(b.queues))
+	for _, q := range b.queues {
+		all = append(all, q)
+	}
+	return all
+}
+
+// settleGraves waits until the letters follow the events stored so far.
+func (b *Broker) settleGraves(ctx context.Context, q relay.Queue) error {
+	if !b.Known(q) {
+		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	if err := b.accounts[q.Destination].current(ctx); err != nil {
+		return err
+	}
+	return b.house.digNow(ctx, q)
+}
+
+// DeadLetter is one letter with its body.
+func (b *Broker) DeadLetter(ctx context.Context, id string) (relay.DeadLetter, error) {
+	q, err := b.queueOf(id)
+	if err != nil {
+		return relay.DeadLetter{}, err
+	}
+	if err := b.settleGraves(ctx, q); err != nil {
+		return relay.DeadLetter{}, unavailable(err)
+	}
+	l, _, err := b.letter(ctx, q, id)
+	return l, letterError(err, id)
+}
+
+func (b *Broker) queueOf(id string) (relay.Queue, error) {
+	token, _, ok := relay.ParseID(id)
+	q, known := b.queues[token]
+	if !ok || !known {
+		return relay.Queue{}, relay.Refuse(relay.CodeNotFound, "there is no dead letter %q", id)
+	}
+	return q, nil
+}
+
+func letterError(err error, id string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errNotFound):
+		return relay.Refuse(relay.CodeNotFound, "there is no dead letter %q", id)
+	default:
+		return unavailable(err)
+	}
+}
+
+// Replay accepts a letter again. The new message's id follows from the letter's,
+// so that a replay that was cut short can be given again.
+func (b *Broker) Replay(ctx context.Context, id string) (relay.Receipt, error) {
+	l, m, q, err := b.openLetter(ctx, id)
+	if err != nil {
+		return relay.Receipt{}, err
+	}
+	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore = relay.ReplayID(q, id), id, time.Now(), false
+	receipt, err := b.acceptReplay(ctx, m)
+	if err != nil {
+		return receipt, err
+	}
+	err = b.resolve(ctx, q, relay.Event{Sequence: l.Sequence, ID: id, State: relay.Superseded, Reason: relay.ReasonReplayed, Link: m.ID})
+	return receipt, err
+}
+
+func (b *Broker) acceptReplay(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
+	err := b.store(ctx, m)
+	var taken *storedBefore
+	if err != nil && !errors.As(err, &taken) {
+		return relay.Receipt{}, refusal(err, m)
+	}
+	if err := b.sync(ctx); err != nil {
+		return relay.Receipt{}, unknown(err)
+	}
+	return b.receipt(m, m.Received, taken != nil), nil
+}
+
+// Discard removes a letter for good.
+func (b *Broker) Discard(ctx context.Context, id string) error {
+	l, _, q, err := b.openLetter(ctx, id)
+	if err != nil {
+		return err
+	}
+	return b.resolve(ctx, q, relay.Event{Sequence: l.Sequence, ID: id, State: relay.Discarded, Reason: relay.ReasonOperator})
+}
+
+func (b *Broker) openLetter(ctx context.Context, id string) (relay.DeadLetter, *relay.Message, relay.Queue, error) {
+	q, err := b.queueOf(id)
+	if err != nil {
+		return relay.DeadLetter{}, nil, q, err
+	}
+	if err := b.settleGraves(ctx, q); err != nil {
+		return relay.DeadLetter{}, nil, q, unavailable(err)
+	}
+	l, m, err := b.letter(ctx, q, id)
+	return l, m, q, letterError(err, id)
+}
+
+// resolve records what became of a letter and waits until the letter is gone.
+func (b *Broker) resolve(ctx context.Context, q relay.Queue, e relay.Event) error {
+	sequence, err := recordAt(ctx, b.nc, q, e)
+	if err != nil {
+		return unavailable(err)
+	}
+	if err := b.sync(ctx); err != nil {
+		return unavailable(err)
+	}
+	if err := b.accounts[q.Destination].await(ctx, sequence); err != nil {
+		return unavailable(err)
+	}
+	if err := b.house.digNow(ctx, q); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+func unavailable(err error) error {
+	var known *relay.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return &relay.Error{Code: relay.CodeUnavailable, Err: err, Detail: "the broker does not answer as it should"}
+}
+
+// streamState is what a stream holds.
+func (b *Broker) streamState(ctx context.Context, name string) (jetstream.StreamState, error) {
+	s, err := b.js.Stream(ctx, name, jetstream.WithDeletedDetails(true))
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("look at stream %s: %w", name, err)
+	}
+	return s.CachedInfo().State, nil
+}

@@ -1,0 +1,87 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Error codes of JetStream that the relay acts upon.
+const (
+	codeWrongLastSequence = 10071 // the id is stored already
+	codeExpectInProcess   = 10164 // the id is being stored, in a cluster
+	codeStoreFailed       = 10077 // a limit of the stream; which one, only the text says
+	codeTooLarge          = 10054
+	codeInsufficient      = 10023
+	codeStorageExceeded   = 10047
+	codeTooManyInbound    = 10167
+)
+
+// pubError is an answer of JetStream that refuses a message.
+type pubError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *pubError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+func (e *pubError) full() bool {
+	return e.ErrCode == codeStoreFailed && strings.Contains(e.Description, "maximum") ||
+		e.ErrCode == codeInsufficient || e.ErrCode == codeStorageExceeded
+}
+
+// expectNew makes the broker refuse a message if any is stored that matches.
+func expectNew(msg *nats.Msg, filter string) {
+	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", "0")
+	msg.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", filter)
+}
+
+// publish stores a message and returns its sequence: the broker has written it,
+// not necessarily synced. A *pubError means that it was not stored; any other
+// error leaves that open.
+func publish(ctx context.Context, nc *nats.Conn, msg *nats.Msg, data []byte) (uint64, error) {
+	msg.Data = data
+	answer, err := nc.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Sequence uint64    `json:"seq"`
+		Error    *pubError `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+		return 0, fmt.Errorf("broker's acknowledgement: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	if ack.Sequence == 0 {
+		return 0, errors.New("broker's acknowledgement has no sequence")
+	}
+	return ack.Sequence, nil
+}
+
+// storeMessage publishes a message of a queue.
+func storeMessage(ctx context.Context, nc *nats.Conn, m *relay.Message, once bool) (uint64, error) {
+	header, err := relay.EncodeEnvelope(m)
+	if err != nil {
+		return 0, err
+	}
+	subject, err := messageSubject(m)
+	if err != nil {
+		return 0, err
+	}
+	msg := &nats.Msg{Subject: subject, Header: header}
+	if once {
+		queue, own, _ := relay.ParseID(m.ID)
+		expectNew(msg, idFilter(queue, own))
+	}
+	return publish(ctx, nc, msg, m.Body)
+}

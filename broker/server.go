@@ -1,0 +1,250 @@
+package broker
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+	"github.com/rs/zerolog"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// startTimeout bounds the recovery of the streams at start.
+const startTimeout = 2 * time.Minute
+
+// ListenOptions open the broker to drains that dial in, over mutual TLS only.
+type ListenOptions struct {
+	Address  string // host:port
+	CertFile string
+	KeyFile  string
+	// ClientCAFile signs the drains' certificates. A drain of a destination
+	// carries DrainUser(destination) as URI.
+	ClientCAFile string
+}
+
+// embedded is the nats-server in this process. It has no port unless asked,
+// traps no signal and cannot end the process.
+type embedded struct {
+	server *server.Server
+	edge   nkeys.KeyPair            // may do everything; in this process only
+	drains map[string]nkeys.KeyPair // by destination; in this process only
+	fatal  atomic.Pointer[string]
+	log    zerolog.Logger
+}
+
+func startServer(dir string, always bool, queues []relay.Queue, listen *ListenOptions, log zerolog.Logger) (*embedded, error) {
+	e := &embedded{drains: map[string]nkeys.KeyPair{}, log: log}
+	opts := &server.Options{
+		ServerName:             "foreman-relay",
+		DontListen:             true,
+		NoSigs:                 true,
+		JetStream:              true,
+		StoreDir:               filepath.Join(dir, "jetstream"),
+		JetStreamMaxStore:      1 << 60, // MaxBytes is reserved up front; the disk is guarded by disk.go
+		JetStreamMaxMemory:     64 << 20,
+		SyncAlways:             always,
+		MaxPayload:             MaxMessage,
+		DisableJetStreamBanner: true,
+		MaxControlLine:         4096,
+	}
+	if err := e.admit(opts, queues); err != nil {
+		return nil, err
+	}
+	if listen != nil {
+		if err := listen.apply(opts, queues); err != nil {
+			return nil, err
+		}
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
+	}
+	s.SetLoggerV2(&serverLog{e}, false, false, false)
+	e.server = s
+	s.Start()
+	if err := e.awaitHealthy(); err != nil {
+		e.stop()
+		return nil, err
+	}
+	return e, nil
+}
+
+// admit makes the users of this process. Their keys exist in memory only, and
+// only connections inside the process may use them.
+func (e *embedded) admit(opts *server.Options, queues []relay.Queue) error {
+	inside := map[string]struct{}{jwt.ConnectionTypeInProcess: {}}
+	add := func(p *server.Permissions) (nkeys.KeyPair, error) {
+		kp, err := nkeys.CreateUser()
+		if err != nil {
+			return nil, fmt.Errorf("make a key: %w", err)
+		}
+		public, err := kp.PublicKey()
+		if err != nil {
+			return nil, fmt.Errorf("make a key: %w", err)
+		}
+		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: p, AllowedConnectionTypes: inside})
+		return kp, nil
+	}
+	var err error
+	if e.edge, err = add(nil); err != nil {
+		return err
+	}
+	for _, destination := range destinations(queues) {
+		if e.drains[destination], err = add(drainPermissions(destination, queues)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// destinations lists the destinations of queues, each once, in their order.
+func destinations(queues []relay.Queue) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, q := range queues {
+		if !seen[q.Destination] {
+			seen[q.Destination] = true
+			names = append(names, q.Destination)
+		}
+	}
+	return names
+}
+
+// apply opens a port for far drains: mutual TLS before a word of the protocol,
+// the user taken from the certificate.
+func (l *ListenOptions) apply(opts *server.Options, queues []relay.Queue) error {
+	host, port, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		return fmt.Errorf("broker listen address %q: write HOST:PORT: %w", l.Address, err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return fmt.Errorf("broker listen address %q: the port is not a number", l.Address)
+	}
+	if number == 0 {
+		number = server.RANDOM_PORT
+	}
+	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
+	if err != nil {
+		return fmt.Errorf("broker certificate %s and key %s: %w", l.CertFile, l.KeyFile, err)
+	}
+	pool, err := loadPool(l.ClientCAFile)
+	if err != nil {
+		return fmt.Errorf("broker client CA: %w", err)
+	}
+	opts.DontListen, opts.Host, opts.Port = false, host, number
+	opts.TLS, opts.TLSVerify, opts.TLSMap, opts.TLSHandshakeFirst = true, true, true, true
+	opts.TLSTimeout = 5
+	opts.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}
+	outside := map[string]struct{}{jwt.ConnectionTypeStandard: {}}
+	for _, destination := range destinations(queues) {
+		opts.Users = append(opts.Users, &server.User{Username: DrainUser(destination),
+			Permissions: drainPermissions(destination, queues), AllowedConnectionTypes: outside})
+	}
+	return nil
+}
+
+// loadPool reads CA certificates in PEM.
+func loadPool(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
+	}
+	return pool, nil
+}
+
+// awaitHealthy waits until every stream is recovered. A stream that cannot be
+// recovered must stop the start: it would silently be made anew.
+func (e *embedded) awaitHealthy() error {
+	deadline := time.Now().Add(startTimeout)
+	if !e.server.ReadyForConnections(startTimeout) {
+		return fmt.Errorf("embedded broker did not start: %s", e.complaint())
+	}
+	for {
+		err := e.healthy()
+		if err == nil {
+			return nil
+		}
+		if e.fatal.Load() != nil || time.Now().After(deadline) {
+			return fmt.Errorf("embedded broker is not healthy: %w (%s)", err, e.complaint())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (e *embedded) healthy() error {
+	if f := e.fatal.Load(); f != nil {
+		return errors.New(*f)
+	}
+	if h := e.server.Healthz(&server.HealthzOptions{}); h.StatusCode != 200 {
+		return errors.New(h.Error)
+	}
+	return nil
+}
+
+func (e *embedded) complaint() string {
+	if f := e.fatal.Load(); f != nil {
+		return *f
+	}
+	return "see the log for its reason"
+}
+
+// connect opens a connection inside the process.
+func (e *embedded) connect(name string, kp nkeys.KeyPair, more ...nats.Option) (*nats.Conn, error) {
+	public, err := kp.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("public key of %s: %w", name, err)
+	}
+	options := append([]nats.Option{nats.Name(name), nats.InProcessServer(e.server),
+		nats.Nkey(public, kp.Sign), nats.MaxReconnects(-1)}, more...)
+	nc, err := nats.Connect("", options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s to the embedded broker: %w", name, err)
+	}
+	return nc, nil
+}
+
+// address is where far drains dial to; empty without a port.
+func (e *embedded) address() string {
+	if a, ok := e.server.Addr().(*net.TCPAddr); ok && a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+func (e *embedded) stop() {
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+}
+
+// serverLog passes the server's log on. Its Fatalf does not end the process: it
+// is kept, and readiness fails.
+type serverLog struct{ e *embedded }
+
+func (l *serverLog) Noticef(f string, v ...any) { l.e.log.Debug().Msgf(f, v...) }
+func (l *serverLog) Warnf(f string, v ...any)   { l.e.log.Warn().Msgf(f, v...) }
+func (l *serverLog) Errorf(f string, v ...any)  { l.e.log.Error().Msgf(f, v...) }
+func (l *serverLog) Debugf(f string, v ...any)  { l.e.log.Debug().Msgf(f, v...) }
+func (l *serverLog) Tracef(f string, v ...any)  { l.e.log.Trace().Msgf(f, v...) }
+func (l *serverLog) Fatalf(f string, v ...any) {
+	text := fmt.Sprintf(f, v...)
+	l.e.fatal.Store(&text)
+	l.e.log.Error().Msg("embedded broker: " + text)
+}

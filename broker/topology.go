@@ -1,0 +1,236 @@
+package broker
+
+import (
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Everything that has a name in the broker gets it here and nowhere else:
+//
+//	stream               subjects                                     what
+//	Q_<slug>_<queue>     relay.<queue>.<id>.<lane>.<route>            journal of a queue
+//	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
+//	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
+//	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
+//	KV_relay             $KV.relay.{checkpoint,base,lease}.<dest>.<queue>
+//
+// <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
+// hold what a subject may not. The real names are in the streams' metadata.
+const (
+	kvBucket     = "relay"
+	kvStream     = "KV_" + kvBucket
+	eventBuckets = 64 // bounds the subjects of a queue's events
+	metaVersion  = "1"
+)
+
+// MaxMessage is how large a message may be in the broker, in bytes, envelope
+// included. nats-server warns above 8 MiB.
+const MaxMessage = 8 << 20
+
+// MaxBody is how large a body may be, in bytes: what MaxMessage leaves beside
+// the envelope.
+const MaxBody = MaxMessage - 64<<10
+
+var destinationPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+// CheckQueue says what is wrong with the name of a queue, if anything.
+func CheckQueue(q relay.Queue) error {
+	if !destinationPattern.MatchString(q.Destination) {
+		return fmt.Errorf("destination %q: use 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit", q.Destination)
+	}
+	if q.Organization == "" || len(q.Organization) > 255 || strings.ContainsFunc(q.Organization, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("organization %q: use 1 to 255 bytes without control characters", q.Organization)
+	}
+	return nil
+}
+
+// slug makes a name readable in a stream's name; it identifies nothing.
+func slug(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(s))
+	return strings.Trim(s[:min(len(s), 24)], "-")
+}
+
+func orgToken(organization string) string { return relay.Queue{Organization: organization}.Token() }
+
+func journalStream(q relay.Queue) string {
+	return "Q_" + slug(q.Organization) + "-" + slug(q.Destination) + "_" + q.Token()
+}
+
+func eventStream(destination string) string { return "EVENTS_" + destination }
+func keyStream(destination string) string   { return "KEYS_" + destination }
+func consumerName(destination string) string {
+	return "drain_" + destination
+}
+
+func deadStream(organization string) string {
+	return "DEAD_" + slug(organization) + "_" + orgToken(organization)
+}
+
+// messageSubject is where a message is stored. The id's own token is enough:
+// the queue's token stands before it.
+func messageSubject(m *relay.Message) (string, error) {
+	_, own, ok := relay.ParseID(m.ID)
+	if !ok {
+		return "", fmt.Errorf("message id %q is malformed", m.ID)
+	}
+	return "relay." + m.Queue.Token() + "." + own + "." + relay.LaneToken(m.Lane, m.ID) + "." + m.Route, nil
+}
+
+// idFilter matches the one message with this id.
+func idFilter(queueToken, own string) string { return "relay." + queueToken + "." + own + ".>" }
+
+// laneFilter matches the messages of a lane.
+func laneFilter(queueToken, lane string) string { return "relay." + queueToken + ".*." + lane + ".*" }
+
+// parseMessageSubject is the inverse of messageSubject.
+func parseMessageSubject(subject string) (id, lane, route string, err error) {
+	p := strings.Split(subject, ".")
+	if len(p) != 5 || p[0] != "relay" {
+		return "", "", "", fmt.Errorf("%w: subject %q", relay.ErrEnvelope, subject)
+	}
+	return p[1] + "-" + p[2], p[3], p[4], nil
+}
+
+// eventSubject spreads a queue's events over buckets by message id, so that the
+// events of one message are found among few others.
+func eventSubject(q relay.Queue, id string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id)) // a hash never fails
+	return eventPrefix(q) + strconv.Itoa(int(h.Sum32()%eventBuckets))
+}
+
+func eventPrefix(q relay.Queue) string {
+	return "relay-event." + q.Destination + "." + q.Token() + "."
+}
+
+// queueOfEvent is the queue token in the subject of an event.
+func queueOfEvent(subject string) string {
+	if p := strings.Split(subject, "."); len(p) == 4 {
+		return p[2]
+	}
+	return ""
+}
+
+func deadSubject(q relay.Queue, id string) string {
+	return "relay-dead." + orgToken(q.Organization) + "." + q.Token() + "." + id
+}
+
+func keysSubject(q relay.Queue) string { return "relay-keys." + q.Destination + "." + q.Token() }
+
+func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination + "." + q.Token() }
+func baseKey(q relay.Queue) string       { return "base." + q.Destination + "." + q.Token() }
+func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "." + q.Token() }
+
+func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
+
+// inboxPrefix is where the drains of a destination receive answers.
+func inboxPrefix(destination string) string { return "_INBOX_drain_" + destination }
+
+// DrainUser is the name that the certificate of a far drain must carry as a URI.
+func DrainUser(destination string) string { return "foreman-relay://drain/" + destination }
+
+// Subjects of JetStream's API that a drain uses.
+func apiGet(stream string) string { return "$JS.API.DIRECT.GET." + stream }
+func apiGetCheckpoint(q relay.Queue) string {
+	return apiGet(kvStream) + ".$KV." + kvBucket + "." + checkpointKey(q)
+}
+func apiNext(stream, consumer string) string {
+	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
+}
+func apiReset(stream, consumer string) string {
+	return "$JS.API.CONSUMER.RESET." + stream + "." + consumer
+}
+
+// drainPermissions is the one list of what a drain may do, in the same process
+// or far away (DESIGN, decision 12): ask for leases, move and read its
+// consumers, read single messages of its queues, read and write its events.
+func drainPermissions(destination string, queues []relay.Queue) *server.Permissions {
+	consumer := consumerName(destination)
+	publish := []string{
+		leaseSubject(destination),
+		"relay-event." + destination + ".>",
+		apiNext("*", consumer),
+		apiReset("*", consumer),
+		"$JS.API.CONSUMER.INFO.*." + consumer,
+		apiGet(eventStream(destination)),
+		apiGet(kvStream) + ".$KV." + kvBucket + ".checkpoint." + destination + ".>",
+	}
+	for _, q := range queues {
+		if q.Destination == destination {
+			publish = append(publish, apiGet(journalStream(q)))
+		}
+	}
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: publish},
+		Subscribe: &server.SubjectPermission{Allow: []string{inboxPrefix(destination) + ".>"}},
+	}
+}
+
+// The streams. Limits retention with DiscardNew, never an age: a message never
+// vanishes by itself (DESIGN, decision 1).
+
+func journalConfig(q relay.Queue, quota int64) jetstream.StreamConfig {
+	c := base(journalStream(q), "relay."+q.Token()+".>", quota)
+	c.Metadata = map[string]string{"relay_version": metaVersion, "organization": q.Organization, "destination": q.Destination}
+	return c
+}
+
+func consumerConfig(destination string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       consumerName(destination),
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckNonePolicy, // a cursor: the settled record is the truth
+		HeadersOnly:   true,
+		MaxWaiting:    16,
+	}
+}
+
+func eventConfig(destination string) jetstream.StreamConfig {
+	c := base(eventStream(destination), "relay-event."+destination+".*.*", -1)
+	c.Metadata = map[string]string{"relay_version": metaVersion, "destination": destination}
+	return c
+}
+
+func deadConfig(organization string, quota int64) jetstream.StreamConfig {
+	c := base(deadStream(organization), "relay-dead."+orgToken(organization)+".>", quota)
+	c.Metadata = map[string]string{"relay_version": metaVersion, "organization": organization}
+	return c
+}
+
+// keyConfig is the exception with an age: a remembered key that is forgotten
+// late or early loses nothing.
+func keyConfig(destination string, window time.Duration) jetstream.StreamConfig {
+	c := base(keyStream(destination), "relay-keys."+destination+".*", -1)
+	c.MaxAge = window
+	c.Metadata = map[string]string{"relay_version": metaVersion, "destination": destination}
+	return c
+}
+
+func base(name, subject string, maxBytes int64) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        name,
+		Subjects:    []string{subject},
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		Storage:     jetstream.FileStorage,
+		Replicas:    1,
+		MaxBytes:    maxBytes,
+		MaxMsgSize:  MaxMessage,
+		AllowDirect: true,
+		Duplicates:  time.Second, // unused: the subject carries the identity
+	}
+}

@@ -1,0 +1,135 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// attempt is one try to deliver the head of a lane: fetch its body, deliver,
+// decide, record, and only then let the lane go on.
+func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
+	if e.SettledBefore {
+		t.Gate.Drop(p)
+		t.settle(e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+		return
+	}
+	m, err := t.fetch(ctx, e)
+	switch {
+	case errors.Is(err, ErrMissing):
+		t.Gate.Drop(p)
+		t.Log.Error().Str("id", e.ID).Uint64("sequence", e.Sequence).Msg("the message is gone from the journal")
+		t.settle(e, Outcome{State: Discarded, Reason: ReasonMissing}, Result{})
+		return
+	case errors.Is(err, ErrEnvelope):
+		t.Gate.Drop(p)
+		t.settle(e, Outcome{State: Dead, Reason: ReasonUnknown}, Result{Detail: err.Error()})
+		return
+	case err != nil || !t.Valid():
+		t.Gate.Drop(p)
+		t.x.putBack(e)
+		return
+	}
+	t.deliver(e, m, p)
+}
+
+// fetch reads the body, again and again while the broker is away.
+func (t *term) fetch(ctx context.Context, e Entry) (*Message, error) {
+	for {
+		m, err := t.Journal.Message(ctx, e.Sequence)
+		if err == nil || errors.Is(err, ErrMissing) || errors.Is(err, ErrEnvelope) {
+			return m, err
+		}
+		if !sleep(ctx, retryPause) {
+			return nil, err
+		}
+	}
+}
+
+func (t *term) deliver(e Entry, m *Message, p *Permit) {
+	policy := t.Policy(m.Route)
+	start := t.Now()
+	var result Result
+	if start.Sub(e.Accepted) >= policy.MaxAge {
+		t.Gate.Drop(p)
+		result = Result{Class: ClassOutage} // past its age without a try: Decide makes it a dead letter
+	} else {
+		result = t.Gate.Report(t.hard, p, t.Destination.Deliver(t.hard, m))
+	}
+	if t.hard.Err() != nil && result.Class != ClassDelivered && result.Class != ClassAlready {
+		t.x.putBack(e) // stopped in the middle: nothing is known about the destination
+		return
+	}
+	now := t.Now()
+	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted}, result, now, t.jitter())
+	t.conclude(e, outcome, result)
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
+}
+
+// conclude does to lane and record what the outcome says.
+func (t *term) conclude(e Entry, o Outcome, r Result) {
+	switch {
+	case o.State.Settled():
+		t.settle(e, o, r)
+	case o.State == Waiting:
+		if o.Counted {
+			e.Attempts++
+		}
+		e.Next = o.Next
+		t.record(e, o, r)
+		t.x.postpone(e)
+	default: // an outage: as if it had not been tried
+		t.x.putBack(e)
+	}
+}
+
+// expire settles a message that was found past its maximum age.
+func (t *term) expire(e Entry) {
+	o := Outcome{State: Dead, Reason: ReasonMaxAge}
+	t.settle(e, o, Result{})
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Outcome: o})
+}
+
+func (t *term) settle(e Entry, o Outcome, r Result) {
+	if o.Counted {
+		e.Attempts++
+	}
+	t.record(e, o, r)
+	t.x.settle(e)
+}
+
+// record writes the event, again and again while the broker is away: the lane
+// does not go on before it is known what became of its head. Twice written is
+// once counted.
+func (t *term) record(e Entry, o Outcome, r Result) {
+	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed}
+	for {
+		err := t.Journal.Record(t.hard, event)
+		if err == nil {
+			return
+		}
+		t.Log.Warn().Err(err).Str("id", e.ID).Msg("recording what became of a message failed; trying again")
+		if !sleep(t.hard, retryPause) {
+			return
+		}
+	}
+}
+
+// report logs the attempt, once, with everything in it, and tells the observer.
+func (t *term) report(a AttemptReport) {
+	level := t.Log.Debug()
+	if a.Outcome.State == Dead {
+		level = t.Log.Warn()
+	}
+	level.Str("queue", a.Queue.String()).Str("id", a.Entry.ID).Str("route", a.Route).
+		Int("attempt", a.Entry.Attempts+1).Str("class", string(a.Result.Class)).Int("status", a.Result.Status).
+		Str("state", string(a.Outcome.State)).Str("reason", a.Outcome.Reason).Str("detail", a.Result.Detail).
+		Dur("took", a.Took).Time("next", a.Outcome.Next).Msg("attempt")
+	if t.Observe != nil {
+		t.Observe(a)
+	}
+}
+
+// Age is how long a message has waited.
+func (e Entry) Age(now time.Time) time.Duration { return now.Sub(e.Accepted) }

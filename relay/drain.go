@@ -1,0 +1,264 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// renewEvery is how often a drain renews its leases: often enough that two
+// renewals may fail before a lease ends.
+const renewEvery = LeaseTTL / 4
+
+// Registrar grants leases. In one process with the edge and far away it is the
+// same request over the same channel.
+type Registrar interface {
+	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
+}
+
+// DrainOptions make a Drain; all fields but Observe are needed.
+type DrainOptions struct {
+	Instance       string        // of this drain on this machine; its lock is held
+	Session        string        // of this process run
+	LongestAttempt time.Duration // how long Destination.Deliver may take
+	StopTimeout    time.Duration // how long a stop waits for attempts under way
+
+	Registrar   Registrar
+	Journal     func(Queue) (Journal, error)
+	Destination Destination
+	Gate        *Gate
+	Policy      func(route string) Policy
+	Limits      IndexLimits
+	Now         Clock
+	Log         zerolog.Logger
+	Observe     func(AttemptReport)
+}
+
+// Drain delivers all queues of one destination whose lease it holds. Drains
+// compete: whoever does not hold the lease stands by.
+type Drain struct {
+	DrainOptions
+	posts map[string]*post // by queue token
+	soon  time.Duration    // when to ask again, if before renewEvery
+	wake  chan struct{}
+}
+
+// NewDrain makes a drain; Run runs it.
+func NewDrain(o DrainOptions) *Drain {
+	return &Drain{DrainOptions: o, posts: map[string]*post{}, wake: make(chan struct{}, 1)}
+}
+
+// Run drains until ctx ends, waits for the attempts under way (StopTimeout at
+// most), and gives the leases back.
+func (d *Drain) Run(ctx context.Context) error {
+	hard, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	var gate sync.WaitGroup
+	gate.Go(func() { d.Gate.Run(hard) })
+
+	for ctx.Err() == nil {
+		d.renew(ctx, hard)
+		d.pause(ctx)
+	}
+	clean := d.stop(abort)
+	abort()
+	gate.Wait()
+	if clean {
+		d.release()
+	}
+	return nil
+}
+
+func (d *Drain) pause(ctx context.Context) {
+	t := time.NewTimer(min(renewEvery, d.soon))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-d.wake:
+	case <-ctx.Done():
+	}
+}
+
+// renew asks for every lease of the destination and starts or ends terms as the
+// answer says. No answer: leases run out by themselves.
+func (d *Drain) renew(ctx, hard context.Context) {
+	sent := time.Now()
+	d.soon = renewEvery
+	callCtx, cancel := context.WithTimeout(ctx, renewEvery)
+	defer cancel()
+	reply, err := d.Registrar.Lease(callCtx, d.request())
+	if err != nil {
+		if ctx.Err() == nil {
+			d.Log.Warn().Err(err).Msg("the edge does not answer; leases are not renewed")
+			d.soon = time.Second
+		}
+		return
+	}
+	for _, g := range reply.Grants {
+		p := d.post(g.Queue)
+		if p == nil {
+			continue
+		}
+		if !g.Granted {
+			p.lose()
+			d.soon = min(d.soon, g.Wait+10*time.Millisecond)
+			continue
+		}
+		if g.Wait > 0 {
+			p.lose()
+			d.soon = min(d.soon, g.Wait)
+			continue
+		}
+		p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL))
+	}
+}
+
+func (d *Drain) request() LeaseRequest {
+	r := LeaseRequest{Instance: d.Instance, Session: d.Session, LongestAttempt: d.LongestAttempt,
+		Breaker: d.Gate.State(), Queues: make(map[string]DrainStatus, len(d.posts))}
+	for token, p := range d.posts {
+		r.Queues[token] = DrainStatus{Delivering: p.worker.Delivering()}
+	}
+	return r
+}
+
+func (d *Drain) post(q Queue) *post {
+	if p := d.posts[q.Token()]; p != nil {
+		return p
+	}
+	j, err := d.Journal(q)
+	if err != nil {
+		d.Log.Error().Err(err).Str("queue", q.String()).Msg("cannot drain this queue; trying again")
+		return nil
+	}
+	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe}}
+	d.posts[q.Token()] = p
+	return p
+}
+
+// stop ends all terms and waits; false when attempts had to be cut off.
+func (d *Drain) stop(abort func()) bool {
+	done := make(chan struct{})
+	go func() {
+		for _, p := range d.posts {
+			p.end()
+		}
+		close(done)
+	}()
+	t := time.NewTimer(d.StopTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		d.Log.Warn().Dur("waited", d.StopTimeout).Msg("attempts under way are cut off; they will be made again")
+		abort()
+		<-done
+		return false
+	}
+}
+
+// release gives the leases back, so that the next drain need not wait.
+func (d *Drain) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	r := d.request()
+	r.Release = true
+	if _, err := d.Registrar.Lease(ctx, r); err != nil {
+		d.Log.Debug().Err(err).Msg("leases not given back; they run out")
+	}
+}
+
+// post is the drain's standing with one queue: the worker, and the term it
+// serves if the lease is held.
+type post struct {
+	worker *Worker
+	log    zerolog.Logger
+
+	mu     sync.Mutex
+	epoch  uint64
+	until  time.Time // by this process's monotonic clock
+	expiry *time.Timer
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the term has ended; nil: none was begun
+}
+
+// hold begins a term or prolongs the one that runs.
+func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) {
+	if p.running() && p.epochNow() != epoch {
+		p.lose()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runningLocked() {
+		if p.epoch == epoch && p.expiry.Stop() { // else it has just run out
+			p.until = until
+			p.expiry.Reset(time.Until(until))
+		}
+		return
+	}
+	termCtx, cancel := context.WithCancel(ctx)
+	p.epoch, p.until, p.cancel, p.done = epoch, until, cancel, make(chan struct{})
+	p.expiry = time.AfterFunc(time.Until(until), cancel)
+	go func(done chan struct{}) {
+		defer close(done)
+		defer cancel()
+		if err := p.worker.Run(termCtx, hard, Term{Epoch: epoch, Valid: p.valid}); err != nil && termCtx.Err() == nil {
+			p.log.Warn().Err(err).Msg("a term ended early; beginning another")
+		}
+	}(p.done)
+}
+
+func (p *post) valid() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.until)
+}
+
+func (p *post) epochNow() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.epoch
+}
+
+func (p *post) running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.runningLocked()
+}
+
+func (p *post) runningLocked() bool {
+	if p.done == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// lose ends the term without waiting for it.
+func (p *post) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cancel != nil {
+		p.until = time.Time{}
+		p.cancel()
+	}
+}
+
+// end ends the term and waits for it.
+func (p *post) end() {
+	p.lose()
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}

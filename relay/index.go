@@ -1,0 +1,297 @@
+package relay
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// IndexLimits bound what a drain remembers of a queue, in messages.
+type IndexLimits struct {
+	Entries int // of all lanes
+	Lane    int // of one lane; the rest of it stays in the journal
+}
+
+// DefaultIndexLimits: about 10 MB a queue, and no lane takes more than a small
+// part of it.
+func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 65536, Lane: 64} }
+
+// index holds the next messages of a queue by lane. The reader adds what it has
+// read ahead, the dispatcher takes heads of lanes, attempts give them back or
+// settle them. A lane with more than its share is spilled: the rest is read
+// again from the journal when its turn comes, so that the backlog of one host
+// never fills the index for the others.
+type index struct {
+	mu       sync.Mutex
+	limits   IndexLimits
+	skip     func(sequence uint64) bool // settled before this term began
+	lanes    map[string]*lane
+	ready    []*lane // first in, first out
+	due      dueHeap
+	refills  []*lane
+	entries  int
+	busy     int
+	cursor   uint64 // everything up to here has been read
+	readyC   chan struct{}
+	roomC    chan struct{}
+	refillsC chan struct{}
+}
+
+func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
+	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{},
+		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1)}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// add takes what the reader has read, in journal order. What was read before is
+// ignored.
+func (x *index) add(entries []Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range entries {
+		if e.Sequence <= x.cursor {
+			continue
+		}
+		x.cursor = e.Sequence
+		if x.skip(e.Sequence) {
+			continue
+		}
+		l := x.lane(e.Lane)
+		switch {
+		case l.spilled != 0: // behind what was left in the journal
+		case len(l.entries) >= x.limits.Lane:
+			l.spilled = e.Sequence
+		default:
+			x.append(l, e)
+		}
+	}
+}
+
+func (x *index) lane(token string) *lane {
+	l := x.lanes[token]
+	if l == nil {
+		l = &lane{token: token, due: -1}
+		x.lanes[token] = l
+	}
+	return l
+}
+
+func (x *index) append(l *lane, e Entry) {
+	l.entries = append(l.entries, e)
+	x.entries++
+	if len(l.entries) == 1 {
+		x.enlist(l)
+	}
+}
+
+// enlist puts a lane where its head belongs: the ready list, or the heap until
+// it is due.
+func (x *index) enlist(l *lane) {
+	if l.busy || l.listed || l.due >= 0 || len(l.entries) == 0 {
+		return
+	}
+	if !l.head().Next.IsZero() {
+		heap.Push(&x.due, l)
+	} else {
+		x.ready = append(x.ready, l)
+		l.listed = true
+	}
+	signal(x.readyC)
+}
+
+// wakeDue moves the lanes that are due to the ready list. It returns whether
+// any lane is ready, and else when the next one will be (zero: unknown).
+func (x *index) wakeDue(now time.Time) (bool, time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for l := x.due.popDue(now); l != nil; l = x.due.popDue(now) {
+		x.ready = append(x.ready, l)
+		l.listed = true
+	}
+	if len(x.ready) > 0 {
+		return true, time.Time{}
+	}
+	if len(x.due) > 0 {
+		return false, x.due[0].head().Next
+	}
+	return false, time.Time{}
+}
+
+// next takes the head of the first ready lane; the lane is busy until settle,
+// postpone or putBack.
+func (x *index) next() (Entry, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.ready) == 0 {
+		return Entry{}, false
+	}
+	l := x.ready[0]
+	x.ready[0] = nil
+	x.ready = x.ready[1:]
+	l.listed = false
+	return x.take(l), true
+}
+
+func (x *index) take(l *lane) Entry {
+	l.busy = true
+	x.busy++
+	return *l.head()
+}
+
+// settle forgets the head of a busy lane.
+func (x *index) settle(e Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l := x.release(e)
+	l.pop()
+	x.entries--
+	signal(x.roomC)
+	x.enlist(l)
+	x.wantRefill(l)
+	if l.idle() {
+		delete(x.lanes, l.token)
+	}
+}
+
+// postpone keeps the head of a busy lane until e.Next; the lane waits with it.
+func (x *index) postpone(e Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l := x.release(e)
+	*l.head() = e
+	x.enlist(l)
+}
+
+// putBack undoes next: the lane is the first to be taken again.
+func (x *index) putBack(e Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l := x.release(e)
+	x.ready = append([]*lane{l}, x.ready...)
+	l.listed = true
+	signal(x.readyC)
+}
+
+func (x *index) release(e Entry) *lane {
+	l := x.lanes[e.Lane]
+	l.busy = false
+	x.busy--
+	return l
+}
+
+// wantRefill asks for the rest of a lane that has run dry.
+func (x *index) wantRefill(l *lane) {
+	if len(l.entries) > 0 || l.spilled == 0 || l.refilling {
+		return
+	}
+	l.refilling = true
+	x.refills = append(x.refills, l)
+	signal(x.refillsC)
+}
+
+// refillRequest is a lane to be read again: from, and through, its sequences.
+type refillRequest struct {
+	lane          string
+	from, through uint64
+}
+
+func (x *index) nextRefill() (refillRequest, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.refills) == 0 {
+		return refillRequest{}, false
+	}
+	l := x.refills[0]
+	x.refills = x.refills[1:]
+	return refillRequest{l.token, l.spilled, x.cursor}, true
+}
+
+// refilled takes the answer to a refill. When it is shorter than the lane's
+// share, the journal holds no more of the lane up to r.through; what the reader
+// passed over meanwhile is asked for again.
+func (x *index) refilled(r refillRequest, entries []Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l := x.lanes[r.lane]
+	l.refilling = false
+	l.spilled = r.through + 1
+	if len(entries) >= x.limits.Lane {
+		l.spilled = entries[len(entries)-1].Sequence + 1
+	}
+	if l.spilled > x.cursor {
+		l.spilled = 0
+	}
+	for _, e := range entries {
+		if !x.skip(e.Sequence) {
+			x.append(l, e)
+		}
+	}
+	x.wantRefill(l)
+	if l.idle() {
+		delete(x.lanes, l.token)
+	}
+}
+
+// refillFailed asks again.
+func (x *index) refillFailed(r refillRequest) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l := x.lanes[r.lane]
+	l.refilling = false
+	x.wantRefill(l)
+}
+
+// takeExpired takes the head of any lane that was accepted before t, however
+// long it has to wait.
+func (x *index) takeExpired(t time.Time) (Entry, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, l := range x.lanes {
+		if l.busy || len(l.entries) == 0 || !l.head().Accepted.Before(t) {
+			continue
+		}
+		if l.due >= 0 {
+			heap.Remove(&x.due, l.due)
+		}
+		if l.listed {
+			x.unlist(l)
+		}
+		return x.take(l), true
+	}
+	return Entry{}, false
+}
+
+func (x *index) unlist(l *lane) {
+	for i := range x.ready {
+		if x.ready[i] == l {
+			x.ready = append(x.ready[:i:i], x.ready[i+1:]...)
+			break
+		}
+	}
+	l.listed = false
+}
+
+// room is how many entries may be read ahead, and whether there are any now.
+func (x *index) room() (free int, empty bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.limits.Entries - x.entries, x.entries == 0
+}
+
+func (x *index) delivering() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.busy
+}
+
+func (x *index) position() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.cursor
+}

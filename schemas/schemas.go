@@ -1,0 +1,46 @@
+// Package schemas says which request bodies are worth keeping. Its JSON Schemas
+// (draft 2020-12) refuse only what Foreman would refuse for ever, such as a
+// report without a host or with a time that nobody can read: Foreman answers
+// those with 500 however often they are sent. Everything else passes, unknown
+// members included, because a message refused here is lost to its sender.
+//
+// It promises the same violations in the same order for the same document, and
+// never panics, whatever it is given. It never changes a document and imports
+// nothing of this module.
+package schemas
+
+import (
+	_ "embed"
+	"slices"
+)
+
+// Names of the schemas.
+const (
+	ConfigReport = "config_report"
+	Facts        = "facts"
+)
+
+//go:embed config_report.json
+var configReportSource string
+
+//go:embed facts.json
+var factsSource string
+
+// Names lists the schemas, in alphabetical order.
+func Names() []string { return []string{ConfigReport, Facts} }
+
+// Known tells whether there is a schema of this name.
+func Known(name string) bool { return slices.Contains(Names(), name) }
+
+// Source is the text of a schema, a copy that the caller may keep; nil when
+// there is no schema of this name.
+func Source(name string) []byte {
+	switch name {
+	case ConfigReport:
+		return []byte(configReportSource)
+	case Facts:
+		return []byte(factsSource)
+	default:
+		return nil
+	}
+}
