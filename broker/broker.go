@@ -123,13 +123,13 @@ func (b *Broker) openDir(context.Context) error {
 	if err := b.reverify(dir); err != nil {
 		return err
 	}
-	if b.dir, err = os.Open(dir); err != nil { //nolint:gosec // our own directory
-		return fmt.Errorf("open the state directory: %w", err)
+	if b.dir, err = OpenStateDir(dir); err != nil {
+		return err
 	}
 	b.later(func() { _ = b.dir.Close() }) // only its descriptor was used
 	b.barrier = NoBarrier()
 	if b.choice.Effective == ModeBarrier {
-		b.barrier = NewBarrier(SyncFS(b.dir))
+		b.barrier = NewBarrier(SyncFS(b.dir), BarrierOnFailure(b.mark))
 	}
 	b.later(func() {
 		if err := b.barrier.Close(); err != nil {
@@ -185,8 +185,7 @@ func (b *Broker) openStreams(ctx context.Context) error {
 		return fmt.Errorf("make the key-value bucket: %w", err)
 	}
 	if made {
-		b.barrier.MarkDirty()
-		return b.barrier.Wait(ctx)
+		return b.sync(ctx)
 	}
 	return nil
 }
@@ -276,12 +275,12 @@ func (b *Broker) Ready(context.Context) error {
 	return nil
 }
 
-// sync waits until what was written before is on the disk.
-func (b *Broker) sync(ctx context.Context) error {
-	b.barrier.MarkDirty()
-	err := b.barrier.Wait(ctx)
-	if errors.Is(err, ErrBarrierFailed) {
-		b.marker.Failed(err)
+// mark leaves word for the next start before anybody is told of the failure.
+func (b *Broker) mark(failure error) {
+	if err := b.marker.Failed(failure); err != nil {
+		b.log.Error().Err(err).Msg("the failed write could not be noted for the next start")
 	}
-	return err
 }
+
+// sync waits until what was written before is on the disk.
+func (b *Broker) sync(ctx context.Context) error { return b.barrier.Wait(ctx) }

@@ -296,9 +296,13 @@ func unavailable(err error) error {
 
 // streamState is what a stream holds.
 func (b *Broker) streamState(ctx context.Context, name string) (jetstream.StreamState, error) {
-	s, err := b.js.Stream(ctx, name, jetstream.WithDeletedDetails(true))
+	s, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("look at stream %s: %w", name, err)
 	}
-	return s.CachedInfo().State, nil
+	info, err := s.Info(ctx, jetstream.WithDeletedDetails(true))
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("look at stream %s: %w", name, err)
+	}
+	return info.State, nil
 }

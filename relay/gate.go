@@ -24,6 +24,9 @@ func DefaultGateOptions() GateOptions {
 	return GateOptions{Concurrency: 8, ProbeInterval: 5 * time.Second, ProbeTimeout: 5 * time.Second, Failures: 5}
 }
 
+// rampStep is the least time between two raises of the limit by one.
+const rampStep = 250 * time.Millisecond
+
 // Gate stands before a destination: a circuit that opens when nobody is there,
 // and an adaptive limit of concurrent attempts that begins at one after every
 // outage. All queues of the destination share it; permits are given first come,
@@ -63,7 +66,7 @@ func NewGate(o GateOptions, probe func(context.Context) error) *Gate {
 		Build()
 	g.limiter = adaptivelimiter.NewBuilder[any]().
 		WithLimits(1, uint(o.Concurrency), 1). //nolint:gosec // a small positive number from the configuration
-		WithRecentWindow(100*time.Millisecond, 5*time.Second, 5).
+		WithRecentWindow(rampStep, 5*time.Second, 5).
 		Build()
 	return g
 }
@@ -100,6 +103,9 @@ func (g *Gate) Acquire(ctx context.Context) (*Permit, error) {
 	for {
 		if err := g.awaitPassable(ctx); err != nil {
 			return nil, err
+		}
+		if ctx.Err() != nil { // the limiter gives a free permit even then
+			return nil, ctx.Err()
 		}
 		limit, err := g.limiter.AcquirePermit(ctx)
 		if err != nil {

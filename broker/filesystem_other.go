@@ -1,0 +1,17 @@
+//go:build !linux
+
+package broker
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Probe knows nothing on this system, so that Choose takes ModeAlways: the
+// barrier is proven on Linux only.
+func Probe(string) (Facts, error) { return Facts{}, nil }
+
+// DiskFree is not there on this system; the error wraps errors.ErrUnsupported.
+func DiskFree(dir string) (free, total int64, err error) {
+	return 0, 0, fmt.Errorf("looking for free space in %s: %w", dir, errors.ErrUnsupported)
+}

@@ -1,0 +1,170 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// gateTest is a gate in a bubble of its own time, with a destination that is up
+// or not.
+type gateTest struct {
+	*Gate
+	t      *testing.T
+	up     atomic.Bool
+	probes atomic.Int32
+}
+
+func inGate(t *testing.T, o GateOptions, f func(g *gateTest)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateTest{t: t}
+		g.up.Store(true)
+		g.Gate = NewGate(o, func(context.Context) error {
+			g.probes.Add(1)
+			time.Sleep(10 * time.Millisecond)
+			if g.up.Load() {
+				return nil
+			}
+			return errors.New("nobody there")
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { g.Run(ctx) })
+		f(g)
+		cancel()
+		wg.Wait()
+	})
+}
+
+// try makes one attempt with this result; false when it had to wait for longer
+// than a moment.
+func (g *gateTest) try(r Result) (Result, bool) {
+	ctx, cancel := context.WithTimeout(g.t.Context(), time.Second)
+	defer cancel()
+	p, err := g.Acquire(ctx)
+	if err != nil {
+		return Result{}, false
+	}
+	time.Sleep(5 * time.Millisecond)
+	return g.Report(g.t.Context(), p, r), true
+}
+
+var gone = Result{Class: ClassUnavailable, Confirmed: ClassTransient}
+
+func TestGateTellsAnOutageFromABadAnswer(t *testing.T) {
+	inGate(t, DefaultGateOptions(), func(g *gateTest) {
+		r, ok := g.try(gone)
+		require.True(t, ok)
+		require.Equal(t, ClassTransient, r.Class, "the probe was answered: the attempt counts")
+		r, ok = g.try(Result{Class: ClassDelivered})
+		require.True(t, ok)
+		require.Equal(t, ClassDelivered, r.Class)
+		require.Equal(t, "closed", g.State())
+
+		g.up.Store(false)
+		r, ok = g.try(gone)
+		require.True(t, ok)
+		require.Equal(t, ClassOutage, r.Class)
+		require.Equal(t, "open", g.State())
+		require.Equal(t, "nobody there", g.Down())
+		_, ok = g.try(Result{Class: ClassDelivered})
+		require.False(t, ok, "an open circuit lets nobody through")
+
+		g.up.Store(true)
+		time.Sleep(g.options.ProbeInterval + time.Second)
+		_, ok = g.try(Result{Class: ClassDelivered})
+		require.True(t, ok, "it closes within a probe interval")
+	})
+}
+
+func TestGateProbesAtItsInterval(t *testing.T) {
+	inGate(t, DefaultGateOptions(), func(g *gateTest) {
+		g.up.Store(false)
+		g.try(gone)
+		before := g.probes.Load()
+		time.Sleep(time.Minute)
+		require.InDelta(t, 12, g.probes.Load()-before, 1)
+	})
+}
+
+func TestGateHoldsWhatIsDenied(t *testing.T) {
+	inGate(t, DefaultGateOptions(), func(g *gateTest) {
+		r, _ := g.try(Result{Class: ClassDenied, Hold: 5 * time.Minute})
+		require.Equal(t, ClassDenied, r.Class)
+		time.Sleep(5*time.Minute - 10*time.Second)
+		require.Equal(t, "open", g.State(), "the probe is answered, but the hold is not over")
+		time.Sleep(20 * time.Second)
+		_, ok := g.try(Result{Class: ClassDelivered})
+		require.True(t, ok)
+	})
+}
+
+func TestGateOpensAfterFailuresInARow(t *testing.T) {
+	o := DefaultGateOptions()
+	inGate(t, o, func(g *gateTest) {
+		for range o.Failures - 1 {
+			g.try(Result{Class: ClassTransient})
+		}
+		g.try(Result{Class: ClassRejected}) // an answer about the message: the destination works
+		for range o.Failures - 1 {
+			g.try(Result{Class: ClassTransient})
+		}
+		require.Equal(t, "closed", g.State())
+		g.up.Store(false)
+		g.try(Result{Class: ClassTransient})
+		require.Equal(t, "open", g.State())
+	})
+}
+
+// After an outage one attempt tries the way; then the limit grows step by step
+// up to what is allowed, as long as the destination keeps its pace.
+func TestGateRampsUp(t *testing.T) {
+	inGate(t, DefaultGateOptions(), func(g *gateTest) {
+		g.up.Store(false)
+		g.try(gone)
+		g.up.Store(true)
+		var most, now atomic.Int32
+		var steps []int32
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				for {
+					p, err := g.Acquire(ctx)
+					if err != nil {
+						return
+					}
+					most.Store(max(most.Load(), now.Add(1)))
+					time.Sleep(20 * time.Millisecond)
+					now.Add(-1)
+					g.Report(ctx, p, Result{Class: ClassDelivered})
+				}
+			})
+		}
+		time.Sleep(g.options.ProbeInterval - 2*time.Second)
+		for range 40 {
+			time.Sleep(rampStep)
+			steps = append(steps, most.Load())
+		}
+		cancel()
+		wg.Wait()
+		t.Log("most attempts at one time, every", rampStep, ":", steps)
+		require.EqualValues(t, DefaultGateOptions().Concurrency, steps[len(steps)-1])
+		require.True(t, slices.IsSorted(steps))
+		for n := range int32(DefaultGateOptions().Concurrency) {
+			require.Contains(t, steps, n, "it rises one by one")
+		}
+		for _, n := range steps {
+			require.LessOrEqual(t, int(n), DefaultGateOptions().Concurrency)
+		}
+	})
+}
