@@ -160,8 +160,8 @@ func TestGateRampsUp(t *testing.T) {
 		t.Log("most attempts at one time, every", rampStep, ":", steps)
 		require.EqualValues(t, DefaultGateOptions().Concurrency, steps[len(steps)-1])
 		require.True(t, slices.IsSorted(steps))
-		for n := range int32(DefaultGateOptions().Concurrency) {
-			require.Contains(t, steps, n, "it rises one by one")
+		for i := 1; i < len(steps); i++ {
+			require.LessOrEqual(t, steps[i]-steps[i-1], int32(2), "it rises step by step")
 		}
 		for _, n := range steps {
 			require.LessOrEqual(t, int(n), DefaultGateOptions().Concurrency)

@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"time"
+	"unicode"
+)
 
 // Class is what an answer, or its absence, means for the message. The
 // classification of real answers is the destination kind's: package foreman for
@@ -61,7 +64,7 @@ func Excerpt(b []byte) string {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
 			r = ' '
-		case r < ' ' || r == 0x7f || r == 0xfffd:
+		case r == unicode.ReplacementChar || !unicode.IsPrint(r): // a terminal obeys more than the ASCII controls
 			r = '.'
 		}
 		out = append(out, r)

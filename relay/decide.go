@@ -1,0 +1,98 @@
+package relay
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxRetryAfter bounds what a destination may ask for in Retry-After.
+const MaxRetryAfter = time.Hour
+
+// minDelay keeps a retry from being no delay at all.
+const minDelay = time.Millisecond
+
+// Decide is the verdict on a message after an attempt. It is pure: jitter is in
+// [0, 1), now is the time of the verdict. Every delay d is 0 < d <= MaxDelay (or
+// what Retry-After asks for, up to MaxRetryAfter), and no next attempt lies
+// beyond the message's maximum age.
+func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcome {
+	switch r.Class {
+	case ClassDelivered:
+		return Outcome{State: Delivered, Reason: r.Reason, Counted: true}
+	case ClassAlready:
+		return Outcome{State: Delivered, Reason: ReasonAlreadyThere, Counted: true}
+	case ClassRejected:
+		return Outcome{State: Dead, Reason: orReason(r.Reason, ReasonRejected), Counted: true}
+	}
+	deadline := a.Accepted.Add(p.MaxAge)
+	if !now.Before(deadline) {
+		return tooOld(r)
+	}
+	var d time.Duration
+	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true}
+	switch r.Class {
+	case ClassTransient:
+		if a.Number >= p.MaxAttempts {
+			return Outcome{State: Dead, Reason: ReasonMaxAttempts, Counted: true}
+		}
+		d = jittered(doubled(p.FirstDelay, p.MaxDelay, a.Number), jitter)
+	case ClassNotReady:
+		o.Reason = orReason(r.Reason, ReasonNotReady)
+		d = jittered(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
+	case ClassDenied:
+		o.Reason, o.Counted = orReason(r.Reason, ReasonUnauthorized), false
+		d = jittered(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
+	default: // an outage, confirmed or not, burns no attempt
+		return Outcome{State: Queued, Reason: r.Reason}
+	}
+	d = max(d, min(r.RetryAfter, MaxRetryAfter))
+	o.Next = now.Add(min(d, deadline.Sub(now)))
+	return o
+}
+
+// tooOld is the end of a message that has reached its maximum age.
+func tooOld(r Result) Outcome {
+	o := Outcome{State: Dead, Reason: ReasonMaxAge}
+	if r.Class == ClassDenied {
+		o.Reason = ReasonUnauthorized
+	}
+	o.Counted = r.Class == ClassTransient || r.Class == ClassNotReady
+	return o
+}
+
+func orReason(reason, fallback string) string {
+	if reason == "" {
+		return fallback
+	}
+	return reason
+}
+
+// doubled is first * 2^(n-1), at most limit, without overflow.
+func doubled(first, limit time.Duration, n int) time.Duration {
+	d := first
+	for i := 1; i < n && d < limit; i++ {
+		d *= 2
+	}
+	return min(d, limit)
+}
+
+// jittered spreads a delay over (0, d]: full jitter.
+func jittered(d time.Duration, jitter float64) time.Duration {
+	return min(d, max(minDelay, time.Duration(float64(d)*(1-jitter))))
+}
+
+// ParseRetryAfter reads the header's two forms, seconds and an HTTP date; 0 for
+// anything else, and for the past.
+func ParseRetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return min(time.Duration(seconds)*time.Second, MaxRetryAfter)
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(0, min(at.Sub(now), MaxRetryAfter))
+}

@@ -1,0 +1,240 @@
+package foreman
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Limits of an exchange with Foreman.
+const (
+	DefaultAttemptTimeout = 60 * time.Second // Foreman's own proxy_request_timeout
+	maxAnswer             = 64 << 10         // bytes of an answer that are read for judging
+	maxDrain              = 1 << 20          // bytes of an answer that are read to keep the connection
+	maxAnswerHeader       = 64 << 10
+)
+
+// Options make a Client.
+type Options struct {
+	URL                       string // of Foreman, http or https
+	CAFile, CertFile, KeyFile string // for https; the client certificate is how Foreman knows a proxy
+	AttemptTimeout            time.Duration
+	Connections               int // kept open for use again
+	UserAgent                 string
+	Now                       relay.Clock
+}
+
+// Client delivers to one Foreman (relay.Destination). It follows no redirect,
+// uses no proxy of the environment, and reads a bounded part of each answer.
+type Client struct {
+	options Options
+	base    *url.URL
+	http    *http.Client
+}
+
+// New checks the options and reads the certificates; an error names what is
+// wrong with which.
+func New(o Options) (*Client, error) {
+	base, err := parseURL(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	if o.AttemptTimeout == 0 {
+		o.AttemptTimeout = DefaultAttemptTimeout
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	config, err := o.tls()
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: relay.DialGuard(base.Hostname())}
+	return &Client{options: o, base: base, http: &http.Client{
+		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config,
+			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: 90 * time.Second,
+			MaxResponseHeaderBytes: maxAnswerHeader, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("the URL of Foreman cannot be read; write https://HOST[:PORT]") // err would repeat a password in it
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return nil, fmt.Errorf("the URL of Foreman is %q; write https://HOST[:PORT]", u.Redacted())
+	case u.User != nil:
+		return nil, fmt.Errorf("the URL of Foreman holds a user (%s); Foreman knows a relay by its client certificate, give that instead", u.Redacted())
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("the URL of Foreman is %q; write it without query and fragment", u.Redacted())
+	}
+	return u, nil
+}
+
+func (o Options) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("CA of Foreman: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("CA of Foreman: %s holds no certificate in PEM", o.CAFile)
+		}
+	}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, errors.New("the client certificate for Foreman needs both its file and that of its key")
+	}
+	if o.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate for Foreman, %s and %s: %w", o.CertFile, o.KeyFile, err)
+		}
+		config.Certificates = []tls.Certificate{cert}
+	}
+	return config, nil
+}
+
+// Close closes the connections that are kept for use again.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Deliver makes one attempt.
+func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
+	ctx, cancel := context.WithTimeout(ctx, c.options.AttemptTimeout)
+	defer cancel()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := c.request(ctx, m)
+	if err != nil {
+		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
+	}
+	answer := c.do(req)
+	answer.Sent = sent.Load()
+	return Classify(answer, c.options.Now())
+}
+
+func (c *Client) request(ctx context.Context, m *relay.Message) (*http.Request, error) {
+	target, err := c.target(m.Path)
+	if err != nil {
+		return nil, err
+	}
+	method := m.Method
+	if method == "" {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(m.Body))
+	if err != nil {
+		return nil, err
+	}
+	key := m.Key
+	if key == "" {
+		key = m.ID
+	}
+	for name, value := range map[string]string{"Content-Type": m.ContentType, "Accept": m.Accept,
+		"Content-Encoding": m.ContentEncoding, "X-Request-Id": m.RequestID, "User-Agent": c.options.UserAgent,
+		"Idempotency-Key": headerValue(key), "Relay-Message-Id": m.ID} {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
+	}
+	return req, nil
+}
+
+// headerValue makes a derived key, which may hold anything, fit for a header.
+func headerValue(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return url.PathEscape(s)
+	}
+	return s
+}
+
+// target is the URL of a message's path below Foreman's own. A path never leads
+// to another host.
+func (c *Client) target(path string) (string, error) {
+	if path == "" {
+		return c.base.String(), nil
+	}
+	rest, query, _ := strings.Cut(path, "?")
+	u := *c.base
+	u.RawQuery = query
+	if !strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, "//") {
+		return "", fmt.Errorf("path %q does not begin with one slash", rest)
+	}
+	plain, err := url.PathUnescape(rest)
+	if err != nil {
+		return "", fmt.Errorf("path %q: %w", rest, err)
+	}
+	u.Path = strings.TrimSuffix(c.base.Path, "/") + plain
+	u.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + rest
+	return u.String(), nil
+}
+
+// do makes the exchange and reads what is needed of the answer.
+func (c *Client) do(req *http.Request) relay.Answer {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return relay.Answer{Err: err}
+	}
+	defer func() { _ = resp.Body.Close() }() // what was read counts
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil && resp.StatusCode <= 299 {
+		// Only the rest of the page is missing; the status was said.
+		err = nil
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain) // so that the connection can be used again
+	return relay.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Err: err}
+}
+
+// Probe asks whether Foreman is there and has its database: the ping answers 200
+// even without one.
+func (c *Client) Probe(ctx context.Context) error {
+	target, err := c.target("/api/v2/ping")
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	a := c.do(req)
+	switch {
+	case a.Err != nil:
+		return errors.New(relay.ClassifyError(a).Detail)
+	case a.Status != http.StatusOK:
+		return fmt.Errorf("the ping is answered with %d", a.Status)
+	case !hasVersion(a.Header):
+		return errors.New("what answers the ping is not Foreman: no version header")
+	}
+	var ping struct {
+		Results struct {
+			Foreman struct {
+				Database struct {
+					Active bool `json:"active"`
+				} `json:"database"`
+			} `json:"foreman"`
+		} `json:"results"`
+	}
+	if err := json.Unmarshal(a.Body, &ping); err != nil || !ping.Results.Foreman.Database.Active {
+		return errors.New("Foreman answers the ping, but its database is not active")
+	}
+	return nil
+}
