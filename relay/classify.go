@@ -38,7 +38,7 @@ type Answer struct {
 // alone: nothing else is known of such a service.
 func ClassifyHTTP(a Answer, now time.Time) Result {
 	if a.Err != nil {
-		return ClassifyFailure(a)
+		return ClassifyError(a)
 	}
 	r := Result{Status: a.Status, RetryAfter: ParseRetryAfter(a.Header.Get("Retry-After"), now)}
 	if a.Status >= 200 && a.Status <= 299 {
@@ -90,10 +90,10 @@ func ClassifyFault(r *Result) {
 	}
 }
 
-// ClassifyFailure judges an attempt without a complete answer. A certificate
+// ClassifyError judges an attempt without a complete answer. A certificate
 // that one of the two sides does not accept is for an operator to mend; all else
 // is for a probe to confirm.
-func ClassifyFailure(a Answer) Result {
+func ClassifyError(a Answer) Result {
 	r := Result{Status: a.Status, Detail: ErrorText(a.Err)}
 	if certificateProblem(a.Err) != "" {
 		r.Class, r.Reason, r.Hold = ClassDenied, ReasonUnauthorized, HoldForbidden

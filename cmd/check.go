@@ -1,0 +1,111 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/theforeman/foreman-relay/broker"
+)
+
+// check says all that is wrong with a configuration at once: each error names
+// the key, its value, and what it should be.
+func (c *Config) check() error {
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkLimits()}
+	return usage(errors.Join(problems...))
+}
+
+func (c *Config) checkListen() error {
+	local, err := isLoopback(c.Listen)
+	if err != nil {
+		return err
+	}
+	if !local && (c.TLS.Cert == "" || c.TLS.Key == "") {
+		return fmt.Errorf("listen %s can be reached from other machines: give tls.cert and tls.key (--tls-cert, --tls-key), or listen on 127.0.0.1", c.Listen)
+	}
+	return nil
+}
+
+func (c *Config) checkPairs() error {
+	var problems []error
+	for _, p := range []struct{ name, cert, key string }{
+		{"tls", c.TLS.Cert, c.TLS.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
+		if (p.cert == "") != (p.key == "") {
+			problems = append(problems, fmt.Errorf("%s.cert and %s.key must be given together", p.name, p.name))
+		}
+	}
+	if c.TLS.ClientCA != "" && c.TLS.Cert == "" {
+		problems = append(problems, errors.New("tls.client_ca needs tls.cert and tls.key: clients cannot be asked for certificates without TLS"))
+	}
+	if c.Broker.Listen != "" && (c.Broker.Cert == "" || c.Broker.CA == "") {
+		problems = append(problems, errors.New("broker.listen needs broker.cert, broker.key and broker.ca: far drains are let in over mutual TLS only (`foreman-relay pki init` makes them)"))
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) checkFiles() error {
+	var problems []error
+	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA},
+		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
+		problems = append(problems, exists(f[0], f[1]))
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) checkChoices() error {
+	var problems []error
+	if _, err := broker.ParseMode(c.Durability); err != nil {
+		problems = append(problems, err)
+	}
+	for _, p := range []struct {
+		key, value string
+		choices    []string
+	}{{"log.format", c.Log.Format, []string{"", "json", "console"}}, {"log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}}} {
+		if !slices.Contains(p.choices, p.value) {
+			problems = append(problems, fmt.Errorf("%s is %q; choose one of %s", p.key, p.value, strings.Join(p.choices, " ")))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) checkQueues() error {
+	var problems []error
+	for _, q := range c.queues() {
+		problems = append(problems, broker.CheckQueue(q))
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) checkLimits() error {
+	l, f := c.Limits, c.Foreman
+	return errors.Join(
+		within("limits.quota", l.Quota, 1<<20, 1<<50),
+		within("limits.dead_letter_quota", l.DeadLetterQuota, 1<<20, 1<<50),
+		within("limits.reserve", l.Reserve, 0, 1<<50),
+		within("limits.max_body", l.MaxBody, 1<<10, broker.MaxBody),
+		within("limits.body_timeout", l.BodyTimeout, time.Second, 10*time.Minute),
+		within("limits.journal_window", l.JournalWindow, time.Second, 30*24*time.Hour),
+		within("limits.record_window", l.RecordWindow, time.Minute, 90*24*time.Hour),
+		within("limits.stop_timeout", l.StopTimeout, time.Second, 10*time.Minute),
+		within("limits.max_age", l.MaxAge, time.Minute, 90*24*time.Hour),
+		within("limits.max_attempts", l.MaxAttempts, 1, 10000),
+		within("limits.first_delay", l.FirstDelay, time.Millisecond, l.MaxDelay),
+		within("limits.slow_delay", l.SlowDelay, time.Millisecond, l.MaxDelay),
+		within("limits.max_delay", l.MaxDelay, time.Millisecond, 24*time.Hour),
+		within("limits.index_entries", l.IndexEntries, 16, 10_000_000),
+		within("limits.index_lane", l.IndexLane, 1, l.IndexEntries),
+		within("foreman.attempt_timeout", f.AttemptTimeout, 100*time.Millisecond, 10*time.Minute),
+		within("foreman.concurrency", f.Concurrency, 1, 1024),
+		within("foreman.probe_interval", f.ProbeInterval, 10*time.Millisecond, 5*time.Second),
+	)
+}
+
+func within[T int | ByteSize | time.Duration](key string, v, low, high T) error {
+	if v < low || v > high {
+		return fmt.Errorf("%s is %v; it must be from %v to %v", key, v, low, high)
+	}
+	return nil
+}

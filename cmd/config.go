@@ -1,0 +1,179 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/theforeman/foreman-relay/broker"
+	"github.com/theforeman/foreman-relay/handlers"
+	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/foreman"
+)
+
+// Config is everything that can be set: file < environment < flags. The YAML
+// keys are the names of `config show`.
+type Config struct {
+	StateDir      string   `yaml:"state_dir" json:"state_dir"`
+	Listen        string   `yaml:"listen" json:"listen"`
+	TLS           TLS      `yaml:"tls" json:"tls"`
+	Organization  string   `yaml:"organization" json:"organization"`   // of the host-facing routes
+	Organizations []string `yaml:"organizations" json:"organizations"` // further ones, with queues of their own
+	AdminSocket   string   `yaml:"admin_socket" json:"admin_socket"`
+	Durability    string   `yaml:"durability" json:"durability"`
+	Log           Log      `yaml:"log" json:"log"`
+	Broker        Broker   `yaml:"broker" json:"broker"`
+	Foreman       Foreman  `yaml:"foreman" json:"foreman"`
+	Limits        Limits   `yaml:"limits" json:"limits"`
+}
+
+// TLS names the files of the edge's certificate.
+type TLS struct {
+	Cert     string `yaml:"cert" json:"cert"`
+	Key      string `yaml:"key" json:"key"`
+	ClientCA string `yaml:"client_ca" json:"client_ca"`
+}
+
+// Log is how and how much is logged.
+type Log struct {
+	Format string `yaml:"format" json:"format"` // json or console; empty: console on a terminal
+	Level  string `yaml:"level" json:"level"`   // debug, info, warn, error
+}
+
+// Broker is the port for far drains (serve), or where a far drain dials (drain).
+type Broker struct {
+	Listen string `yaml:"listen" json:"listen"`
+	URL    string `yaml:"url" json:"url"`
+	CA     string `yaml:"ca" json:"ca"` // serve: of the drains' certificates; drain: of the edge's
+	Cert   string `yaml:"cert" json:"cert"`
+	Key    string `yaml:"key" json:"key"`
+}
+
+// Foreman is the destination.
+type Foreman struct {
+	URL            string        `yaml:"url" json:"url"`
+	CA             string        `yaml:"ca" json:"ca"`
+	Cert           string        `yaml:"cert" json:"cert"`
+	Key            string        `yaml:"key" json:"key"`
+	AttemptTimeout time.Duration `yaml:"attempt_timeout" json:"attempt_timeout"`
+	Concurrency    int           `yaml:"concurrency" json:"concurrency"` // attempts at one time, at most
+	ProbeInterval  time.Duration `yaml:"probe_interval" json:"probe_interval"`
+}
+
+// Limits are all other numbers.
+type Limits struct {
+	Quota           ByteSize      `yaml:"quota" json:"quota"`                         // of each queue's journal
+	DeadLetterQuota ByteSize      `yaml:"dead_letter_quota" json:"dead_letter_quota"` // of each organization's dead letters
+	Reserve         ByteSize      `yaml:"reserve" json:"reserve"`                     // of the disk, kept free; 0: chosen by its size
+	MaxBody         ByteSize      `yaml:"max_body" json:"max_body"`                   // of a request, decoded
+	BodyTimeout     time.Duration `yaml:"body_timeout" json:"body_timeout"`
+	JournalWindow   time.Duration `yaml:"journal_window" json:"journal_window"` // settled messages stay so long
+	RecordWindow    time.Duration `yaml:"record_window" json:"record_window"`   // events and settled keys stay so long
+	StopTimeout     time.Duration `yaml:"stop_timeout" json:"stop_timeout"`     // for attempts under way at a stop
+	MaxAge          time.Duration `yaml:"max_age" json:"max_age"`               // then a dead letter
+	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`
+	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`
+	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`
+	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`
+	IndexEntries    int           `yaml:"index_entries" json:"index_entries"` // messages of a queue that a drain remembers
+	IndexLane       int           `yaml:"index_lane" json:"index_lane"`       // of these, of one host
+}
+
+// defaultConfig is what holds with nothing given.
+func defaultConfig() Config {
+	policy, gate, index := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits()
+	return Config{
+		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
+		Durability: string(broker.ModeFsync), Log: Log{Level: "info"},
+		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
+		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxBody: broker.MaxBody,
+			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
+			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
+			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane},
+	}
+}
+
+// readFile lays a YAML file over c. Errors name file, line and key.
+func (c *Config) readFile(path string) error {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return usage(fmt.Errorf("configuration: %w", err))
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.DisallowUnknownField())
+	if err := decoder.Decode(c); err != nil {
+		return usage(yamlError(path, err))
+	}
+	return nil
+}
+
+// complete fills in what follows from other values.
+func (c *Config) complete(stateName string, env func(string) string) error {
+	if c.StateDir == "" {
+		base := env("XDG_STATE_HOME")
+		if base == "" {
+			home := env("HOME")
+			if home == "" {
+				return usage(errors.New("no state directory: HOME and XDG_STATE_HOME are not set; give --state-dir"))
+			}
+			base = filepath.Join(home, ".local", "state")
+		}
+		c.StateDir = filepath.Join(base, stateName)
+	}
+	if c.AdminSocket == "" {
+		c.AdminSocket = filepath.Join(c.StateDir, "admin.sock")
+	}
+	return nil
+}
+
+// queues are the organizations' queues, default/foreman always among them.
+func (c *Config) queues() []relay.Queue {
+	var all []relay.Queue
+	for _, o := range append([]string{relay.DefaultOrganization, c.Organization}, c.Organizations...) {
+		q := relay.Queue{Organization: o, Destination: relay.ForemanDestination}
+		if !slices.Contains(all, q) {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+func (c *Config) policy() relay.Policy {
+	l := c.Limits
+	return relay.Policy{FirstDelay: l.FirstDelay, MaxDelay: l.MaxDelay, SlowDelay: l.SlowDelay, MaxAttempts: l.MaxAttempts, MaxAge: l.MaxAge}
+}
+
+// isLoopback says whether nobody outside this machine can reach the address.
+func isLoopback(address string) (bool, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, fmt.Errorf("listen address %q: write HOST:PORT, for example 127.0.0.1:8008", address)
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback()), nil
+}
+
+// exists is a check that gives a better error than the use would.
+func exists(what, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return fmt.Errorf("%s %s: %w", what, path, err)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/theforeman/foreman-relay/broker"
+)
+
+func drainCommand(p *program) *cobra.Command {
+	c := &cobra.Command{Use: "drain", Short: "Deliver to Foreman what an edge elsewhere has stored", Args: noArgs,
+		Long: "Deliver to Foreman what an edge elsewhere has stored. It dials out to the edge's broker and needs no port of its own.",
+		Example: "  foreman-relay drain --broker tls://edge.example.com:4223 --broker-ca pki/ca.crt --broker-cert pki/drain.crt --broker-key pki/drain.key" +
+			" --foreman-url https://foreman.example.com"}
+	addSettings(c.Flags(), drainSettings())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := loadConfig(c, drainSettings(), p.env)
+		if err != nil {
+			return err
+		}
+		ctx, stop := untilSignal(c.Context())
+		defer stop()
+		return Drain(ctx, config, variable(p.env), p.stderr)
+	}
+	return c
+}
+
+// Drain runs a far drain until ctx ends.
+func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Writer) error {
+	if err := c.complete("foreman-relay-drain", env); err != nil {
+		return err
+	}
+	if err := c.checkDrain(); err != nil {
+		return err
+	}
+	log := newLog(c.Log, stderr)
+	stop := stack{log: log}
+	defer stop.stop()
+	lock, err := broker.LockDir(c.StateDir)
+	if err != nil {
+		return err
+	}
+	stop.push("lock", time.Second, func(context.Context) { _ = lock.Unlock() }) // the kernel unlocks in any case
+	instance, err := instanceOf(c.StateDir)
+	if err != nil {
+		return err
+	}
+	client, err := newForeman(c)
+	if err != nil {
+		return err
+	}
+	channel, err := broker.Dial(broker.DialOptions{URL: c.Broker.URL, Destination: "foreman", CAFile: c.Broker.CA,
+		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, Log: log})
+	if err != nil {
+		return usage(err)
+	}
+	stop.push("channel", time.Second, func(context.Context) { channel.Close() })
+	end := newDrainer(c, client, channel, instance, newDrainMetrics(prometheus.NewRegistry()), log).start()
+	stop.push("drain", c.Limits.StopTimeout, func(context.Context) { end() })
+	_, _ = fmt.Fprintf(stderr, "foreman-relay %s drains %s to %s as %s, state in %s\n", Version(), c.Broker.URL, c.Foreman.URL, instance, c.StateDir)
+	<-ctx.Done()
+	log.Info().Msg("stopping")
+	return nil
+}
+
+func (c *Config) checkDrain() error {
+	var problems []error
+	for _, need := range [][2]string{{"broker", c.Broker.URL}, {"broker-ca", c.Broker.CA}, {"broker-cert", c.Broker.Cert},
+		{"broker-key", c.Broker.Key}, {"foreman-url", c.Foreman.URL}} {
+		if need[1] == "" {
+			problems = append(problems, fmt.Errorf("a drain needs --%s", need[0]))
+		}
+	}
+	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits())...))
+}

@@ -1,0 +1,90 @@
+package cmd
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/theforeman/foreman-relay/broker"
+	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/foreman"
+)
+
+// drainer is the drain as both commands run it: the channel is all that differs.
+type drainer struct {
+	client  *foreman.Client
+	drain   *relay.Drain
+	metrics *drainMetrics
+}
+
+func newForeman(c Config) (*foreman.Client, error) {
+	client, err := foreman.New(foreman.Options{URL: c.Foreman.URL, CAFile: c.Foreman.CA, CertFile: c.Foreman.Cert, KeyFile: c.Foreman.Key,
+		AttemptTimeout: c.Foreman.AttemptTimeout, Connections: c.Foreman.Concurrency, UserAgent: "foreman-relay/" + Version()})
+	return client, usage(err)
+}
+
+func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) *drainer {
+	gate := relay.DefaultGateOptions()
+	gate.Concurrency, gate.ProbeInterval = c.Foreman.Concurrency, c.Foreman.ProbeInterval
+	policies := map[string]relay.Policy{}
+	for _, r := range foreman.Routes(c.policy()) {
+		policies[r.Name] = r.Policy
+	}
+	d := &drainer{client: client, metrics: metrics}
+	d.drain = relay.NewDrain(relay.DrainOptions{
+		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
+		Registrar: channel, Journal: channel.Journal, Destination: client, Gate: relay.NewGate(gate, client.Probe),
+		Policy: func(route string) relay.Policy {
+			if p, ok := policies[route]; ok {
+				return p
+			}
+			return c.policy()
+		},
+		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane}, Now: time.Now, Log: log, Observe: metrics.observe,
+	})
+	return d
+}
+
+// start runs the drain; the function it returns stops it and waits.
+func (d *drainer) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = d.drain.Run(ctx) // its end is what stop waits for
+	}()
+	return func() {
+		cancel()
+		<-done
+		d.client.Close()
+	}
+}
+
+// drainMetrics count the attempts; every family is there from the start.
+type drainMetrics struct {
+	attempts *prometheus.CounterVec
+	duration prometheus.Histogram
+}
+
+func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
+	m := &drainMetrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_attempts_total",
+			Help: "Attempts to deliver, by destination and what the answer meant."}, []string{"destination", "class"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreman_relay_attempt_duration_seconds",
+			Help: "Time of an attempt.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 17)}),
+	}
+	r.MustRegister(m.attempts, m.duration)
+	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
+		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
+		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
+	}
+	return m
+}
+
+func (m *drainMetrics) observe(a relay.AttemptReport) {
+	m.attempts.WithLabelValues(a.Queue.Destination, string(a.Result.Class)).Inc()
+	m.duration.Observe(a.Took.Seconds())
+}

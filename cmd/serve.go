@@ -1,0 +1,232 @@
+package cmd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/theforeman/foreman-relay/broker"
+	"github.com/theforeman/foreman-relay/handlers"
+	"github.com/theforeman/foreman-relay/relay/foreman"
+)
+
+// Addresses are where a running `serve` can be reached.
+type Addresses struct {
+	URL         string // of the edge
+	AdminSocket string
+	Broker      string // host:port for far drains; empty: none
+}
+
+func serveCommand(p *program) *cobra.Command {
+	c := &cobra.Command{Use: "serve", Short: "Take requests, store them, and deliver them if Foreman can be reached from here", Args: noArgs,
+		Example: "  foreman-relay serve\n  foreman-relay serve --foreman-url https://foreman.example.com --foreman-ca ca.pem --foreman-cert relay.pem --foreman-key relay.key"}
+	addSettings(c.Flags(), serveSettings())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		config, err := loadConfig(c, serveSettings(), p.env)
+		if err != nil {
+			return err
+		}
+		ctx, stop := untilSignal(c.Context())
+		defer stop()
+		return Serve(ctx, config, variable(p.env), p.stderr, func(Addresses) {})
+	}
+	return c
+}
+
+// server is a `serve` under way.
+type server struct {
+	config   Config
+	log      zerolog.Logger
+	stop     stack
+	registry *prometheus.Registry
+	broker   *broker.Broker
+	edge     *handlers.Edge
+	listener net.Listener
+	failed   chan error // a server that ended by itself
+}
+
+// Serve runs edge, broker and, with a Foreman, the drain, until ctx ends. ready
+// is called once requests are taken.
+func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Writer, ready func(Addresses)) error {
+	if err := c.complete("foreman-relay", env); err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	s := &server{config: c, log: newLog(c.Log, stderr), registry: prometheus.NewRegistry(), failed: make(chan error, 4)}
+	s.stop.log = s.log
+	defer s.stop.stop()
+	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.serveEdge, s.serveAdmin, s.startDrain} {
+		if err := start(ctx); err != nil {
+			return err
+		}
+	}
+	s.announce(stderr)
+	ready(Addresses{URL: s.url(), AdminSocket: c.AdminSocket, Broker: s.broker.Address()})
+	select {
+	case <-ctx.Done():
+		s.log.Info().Msg("stopping")
+		return nil
+	case err := <-s.failed:
+		return err
+	case <-s.broker.Failed():
+		return fmt.Errorf("writing to the disk failed, nothing more can be promised: %w", s.broker.Err())
+	}
+}
+
+// listen takes the address first: a wrong one is told before anything is made.
+func (s *server) listen(context.Context) error {
+	l, err := net.Listen("tcp", s.config.Listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("address %s is in use: another program (or another relay) listens there; stop it, or give --listen another address", s.config.Listen)
+	case err != nil:
+		return fmt.Errorf("listen on %s: %w; give --listen an address of this machine", s.config.Listen, err)
+	}
+	s.listener = l
+	s.stop.push("listener", time.Second, func(context.Context) { _ = l.Close() }) // closed by its server before, as a rule
+	return nil
+}
+
+func (s *server) openBroker(ctx context.Context) error {
+	c := s.config
+	mode, err := broker.ParseMode(c.Durability)
+	if err != nil {
+		return usage(err)
+	}
+	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
+		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
+		ReserveBytes: int64(c.Limits.Reserve), Log: s.log}
+	if c.Broker.Listen != "" {
+		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
+	}
+	if s.broker, err = broker.Open(ctx, o); err != nil {
+		return err
+	}
+	s.stop.push("broker", 30*time.Second, func(context.Context) { s.broker.Close() })
+	return nil
+}
+
+func (s *server) serveEdge(context.Context) error {
+	c := s.config
+	routes := foreman.Routes(c.policy())
+	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
+		MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+	var config *tls.Config
+	if c.TLS.Cert != "" {
+		var err error
+		if config, err = handlers.ServerTLS(c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA); err != nil {
+			return usage(fmt.Errorf("tls: %w", err))
+		}
+	}
+	s.serveHTTP("edge", handlers.NewServer(s.edge, config, s.log), s.listener, s.edge.Refuse)
+	return nil
+}
+
+// serveHTTP runs a server; at the stop it refuses what is new and finishes what
+// is under way.
+func (s *server) serveHTTP(name string, server *http.Server, l net.Listener, refuse func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		if server.TLSConfig != nil {
+			err = server.ServeTLS(l, "", "")
+		} else {
+			err = server.Serve(l)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	}()
+	s.stop.push(name, 10*time.Second, func(ctx context.Context) {
+		refuse()
+		if err := server.Shutdown(ctx); err != nil {
+			_ = server.Close() // requests that take longer are cut off
+		}
+		<-done
+	})
+}
+
+func (s *server) serveAdmin(context.Context) error {
+	l, err := handlers.ListenUnix(s.config.AdminSocket)
+	if err != nil {
+		return err
+	}
+	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Config: s.config, Version: Version(), Registry: s.registry, Log: s.log})
+	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
+	return nil
+}
+
+func (s *server) startDrain(context.Context) error {
+	metrics := newDrainMetrics(s.registry)
+	if s.config.Foreman.URL == "" {
+		return nil
+	}
+	client, err := newForeman(s.config)
+	if err != nil {
+		return err
+	}
+	instance, err := instanceOf(s.config.StateDir)
+	if err != nil {
+		return err
+	}
+	channel, err := s.broker.Connect("foreman")
+	if err != nil {
+		return err
+	}
+	stop := newDrainer(s.config, client, channel, instance, metrics, s.log).start()
+	s.stop.push("drain", s.config.Limits.StopTimeout, func(context.Context) {
+		stop()
+		channel.Close()
+	})
+	return nil
+}
+
+func (s *server) url() string {
+	scheme := "http"
+	if s.config.TLS.Cert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.listener.Addr().String()
+}
+
+// announce is the one line at the start.
+func (s *server) announce(stderr io.Writer) {
+	d := s.broker.Durability()
+	to := "nowhere yet (give --foreman-url, or run `foreman-relay drain`)"
+	if s.config.Foreman.URL != "" {
+		to = s.config.Foreman.URL
+	}
+	if d.Remedy != "" {
+		d.Reason += "; " + d.Remedy
+	}
+	far := ""
+	if a := s.broker.Address(); a != "" {
+		far = " drains=tls://" + a
+	}
+	line := fmt.Sprintf("foreman-relay %s listens on %s%s, state in %s, durability %s (%s), delivers to %s; try: foreman-relay queue ls --admin-socket %s",
+		Version(), s.url(), far, s.config.StateDir, d, d.Reason, to, s.config.AdminSocket)
+	if s.config.Log.Format == "json" {
+		s.log.Info().Str("url", s.url()).Str("state_dir", s.config.StateDir).Str("durability", d.String()).Msg(line)
+		return
+	}
+	_, _ = fmt.Fprintln(stderr, line) // stderr may be closed; the relay runs all the same
+	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" {
+		s.log.Warn().Msg("anybody who reaches this address may post: give --tls-client-ca to demand client certificates")
+	}
+}
