@@ -23,10 +23,14 @@ type Channel struct {
 	nc          *nats.Conn
 	log         zerolog.Logger
 
-	mu       sync.Mutex
-	broken   chan struct{} // closed and replaced when the connection was lost
-	closedBy bool
+	mu     sync.Mutex
+	link   context.Context // ends when the connection is lost, and is replaced
+	lost   context.CancelFunc
+	closed bool
 }
+
+// errNoLink: there is no connection to the broker at this moment.
+var errNoLink = errors.New("not connected to the broker")
 
 // DialOptions make a far drain's connection.
 type DialOptions struct {
@@ -37,6 +41,10 @@ type DialOptions struct {
 	KeyFile     string
 	Log         zerolog.Logger
 }
+
+// reconnectWait is the pause between two tries to reach a broker that is away,
+// with as much again of jitter.
+const reconnectWait = 250 * time.Millisecond
 
 // Dial connects a far drain to the broker of an edge. An edge that is away is a
 // normal state: the connection is tried for ever, until Close.
@@ -57,7 +65,7 @@ func Dial(o DialOptions) (*Channel, error) {
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS12}
 	c.nc, err = nats.Connect(o.URL, append(c.options(), nats.Name("drain "+o.Destination),
 		nats.Secure(config), nats.TLSHandshakeFirst(), nats.RetryOnFailedConnect(true),
-		nats.MaxReconnects(-1), nats.ReconnectWait(time.Second), nats.Timeout(5*time.Second),
+		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait), nats.Timeout(5*time.Second),
 		nats.IgnoreAuthErrorAbort())...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker at %s: %w", o.URL, err)
@@ -79,14 +87,16 @@ func (b *Broker) Connect(destination string) (*Channel, error) {
 }
 
 func newChannel(destination string, log zerolog.Logger) *Channel {
-	return &Channel{destination: destination, log: log, broken: make(chan struct{})}
+	c := &Channel{destination: destination, log: log}
+	c.link, c.lost = context.WithCancel(context.Background())
+	return c
 }
 
 func (c *Channel) options() []nats.Option {
 	return []nats.Option{
 		nats.CustomInboxPrefix(inboxPrefix(c.destination)),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			c.breakReads()
+			c.relink()
 			if err != nil {
 				c.log.Warn().Err(err).Msg("the connection to the broker was lost; connecting again")
 			}
@@ -100,32 +110,45 @@ func (c *Channel) options() []nats.Option {
 	}
 }
 
-// breakReads wakes the readers that wait for what will not come.
-func (c *Channel) breakReads() {
+// relink ends all calls that wait for what will not come.
+func (c *Channel) relink() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.broken)
-	c.broken = make(chan struct{})
+	c.lost()
+	c.link, c.lost = context.WithCancel(context.Background())
 }
 
-func (c *Channel) brokenC() <-chan struct{} {
+func (c *Channel) linked() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.broken
+	return c.link
+}
+
+// call bounds one request: by time, and by the connection it is made on.
+func (c *Channel) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if !c.nc.IsConnected() {
+		return nil, nil, errNoLink
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	stop := context.AfterFunc(c.linked(), cancel)
+	return ctx, func() { stop(); cancel() }, nil
 }
 
 func (c *Channel) isClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closedBy
+	return c.closed
 }
 
 // Close ends the connection.
 func (c *Channel) Close() {
 	c.mu.Lock()
-	c.closedBy = true
+	c.closed = true
 	c.mu.Unlock()
 	c.nc.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost()
 }
 
 // Lease asks the edge for the leases of the destination's queues.
@@ -135,6 +158,11 @@ func (c *Channel) Lease(ctx context.Context, r relay.LeaseRequest) (relay.LeaseR
 	if err != nil {
 		return reply, err
 	}
+	ctx, cancel, err := c.call(ctx)
+	if err != nil {
+		return reply, err
+	}
+	defer cancel()
 	msg, err := c.nc.RequestWithContext(ctx, leaseSubject(c.destination), body)
 	if err != nil {
 		return reply, fmt.Errorf("ask the edge for leases: %w", err)

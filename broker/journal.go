@@ -33,6 +33,9 @@ type journal struct {
 
 // Ledger reads checkpoint and events.
 func (j *journal) Ledger(ctx context.Context) (*relay.Ledger, error) {
+	ctx, cancel := context.WithCancel(ctx) // a long record may take its time, but not longer than the connection
+	defer cancel()
+	defer context.AfterFunc(j.c.linked(), cancel)()
 	ledger := relay.NewLedger()
 	s, err := get(ctx, j.c.nc, apiGetCheckpoint(j.queue), nil)
 	switch {
@@ -59,7 +62,10 @@ func (j *journal) Ledger(ctx context.Context) (*relay.Ledger, error) {
 // Seek sets the consumer; what an older pull may still bring is dropped.
 func (j *journal) Seek(ctx context.Context, sequence uint64) error {
 	j.dropPull()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return err
+	}
 	defer cancel()
 	msg, err := j.c.nc.RequestWithContext(ctx, apiReset(j.stream, consumerName(j.queue.Destination)),
 		fmt.Appendf(nil, `{"seq":%d}`, sequence))
@@ -83,7 +89,10 @@ func (j *journal) Seek(ctx context.Context, sequence uint64) error {
 
 // Message reads one message whole.
 func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	s, err := get(ctx, j.c.nc, apiGet(j.stream), &getRequest{Sequence: sequence})
 	if errors.Is(err, errNotFound) {
@@ -108,7 +117,10 @@ func (s *stored) message() (*relay.Message, error) {
 // Lane reads entries of one lane. Bodies come along and are dropped: the direct
 // get API has no reading of headers alone.
 func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, max int) ([]relay.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	var entries []relay.Entry
 	for len(entries) < max {
@@ -145,11 +157,12 @@ func newEntry(subject string, sequence uint64, at time.Time, h nats.Header) (rel
 
 // Record stores an event. One that is stored twice counts once.
 func (j *journal) Record(ctx context.Context, e relay.Event) error {
-	return record(ctx, j.c.nc, j.queue, e)
-}
-
-func record(ctx context.Context, nc *nats.Conn, q relay.Queue, e relay.Event) error {
-	_, err := recordAt(ctx, nc, q, e)
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	_, err = recordAt(ctx, j.c.nc, j.queue, e)
 	return err
 }
 

@@ -57,7 +57,7 @@ func (j *journal) startPull(max int) error {
 	if err != nil {
 		return err
 	}
-	p := &pull{msgs: make(chan *nats.Msg, max+16), left: max, broken: j.c.brokenC()}
+	p := &pull{msgs: make(chan *nats.Msg, max+16), left: max, broken: j.c.linked().Done()}
 	inbox := j.c.nc.NewInbox()
 	if p.sub, err = j.c.nc.ChanSubscribe(inbox, p.msgs); err != nil {
 		return fmt.Errorf("subscribe for entries: %w", err)

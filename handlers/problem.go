@@ -82,7 +82,7 @@ func problemHandler(log zerolog.Logger, count func(relay.Code)) echo.HTTPErrorHa
 		}
 		e := asError(err)
 		count(e.Code)
-		if e.Code == relay.CodeInternal || e.Code == relay.CodeUnavailable {
+		if gone := c.Request().Context().Err() != nil; !gone && (e.Code == relay.CodeInternal || e.Code == relay.CodeUnavailable) {
 			log.Error().Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg(e.Detail)
 		}
 		if err := writeProblem(c, e); err != nil {

@@ -12,6 +12,9 @@ import (
 // renewals may fail before a lease ends.
 const renewEvery = LeaseTTL / 4
 
+// askAgain is the pause after a renewal that was not answered.
+const askAgain = 250 * time.Millisecond
+
 // Registrar grants leases. In one process with the edge and far away it is the
 // same request over the same channel.
 type Registrar interface {
@@ -41,13 +44,12 @@ type DrainOptions struct {
 type Drain struct {
 	DrainOptions
 	posts map[string]*post // by queue token
-	soon  time.Duration    // when to ask again, if before renewEvery
-	wake  chan struct{}
+	soon  time.Duration    // when to ask again
 }
 
 // NewDrain makes a drain; Run runs it.
 func NewDrain(o DrainOptions) *Drain {
-	return &Drain{DrainOptions: o, posts: map[string]*post{}, wake: make(chan struct{}, 1)}
+	return &Drain{DrainOptions: o, posts: map[string]*post{}}
 }
 
 // Run drains until ctx ends, waits for the attempts under way (StopTimeout at
@@ -72,11 +74,10 @@ func (d *Drain) Run(ctx context.Context) error {
 }
 
 func (d *Drain) pause(ctx context.Context) {
-	t := time.NewTimer(min(renewEvery, d.soon))
+	t := time.NewTimer(d.soon)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-d.wake:
 	case <-ctx.Done():
 	}
 }
@@ -92,7 +93,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 	if err != nil {
 		if ctx.Err() == nil {
 			d.Log.Warn().Err(err).Msg("the edge does not answer; leases are not renewed")
-			d.soon = time.Second
+			d.soon = askAgain
 		}
 		return
 	}

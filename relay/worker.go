@@ -18,7 +18,7 @@ const readBatch = 256
 const sweepInterval = 30 * time.Second
 
 // retryPause is the pause after a failed call to the broker.
-const retryPause = 500 * time.Millisecond
+const retryPause = 250 * time.Millisecond
 
 // Worker drains one queue while it holds the queue's lease. One term is: read
 // the settled record, set the cursor behind it, then read ahead into the index

@@ -48,7 +48,7 @@ func normalize(i int, value string) string {
 // The spellings of reported_at that the known clients use: Puppet's and
 // Ansible's. Any other is kept as it is: it makes a key of its own.
 var timeLayouts = [...]string{"2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 -0700",
-	time.RFC3339, "2006-01-02 15:04:05", "2006-01-02T15:04:05"}
+	"2006-01-02 15:04:05 -07:00", time.RFC3339, "2006-01-02 15:04:05", "2006-01-02T15:04:05"}
 
 func normalTime(value string) string {
 	value = strings.TrimSpace(value)

@@ -78,7 +78,8 @@ func (st *store) addFacts(doc map[string]any) answer {
 	return answer{status: http.StatusCreated, counted: true, body: map[string]any{"id": len(st.facts), "name": name}}
 }
 
-var layouts = []string{"2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 -0700", time.RFC3339,
+var layouts = []string{"2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 -0700",
+	"2006-01-02 15:04:05 -07:00", time.RFC3339,
 	"2006-01-02 15:04:05", "2006-01-02T15:04:05"}
 
 func parseTime(s string) (time.Time, error) {

@@ -224,5 +224,5 @@ func (b *logBuffer) String() string {
 
 func (b *logBuffer) tail() string {
 	s := b.String()
-	return s[max(0, len(s)-8000):]
+	return s[max(0, len(s)-3000):]
 }
