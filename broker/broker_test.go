@@ -97,7 +97,9 @@ func (d *destination) bodies() []string {
 	return all
 }
 
-func delivered(int, *relay.Message) relay.Result { return relay.Result{Class: relay.ClassDelivered, Status: 201} }
+func delivered(int, *relay.Message) relay.Result {
+	return relay.Result{Class: relay.ClassDelivered, Status: 201}
+}
 
 // drain runs a drain in this process until stop is called or the test ends.
 func drain(t *testing.T, b *broker.Broker, d relay.Destination, change func(*relay.DrainOptions)) (stop func()) {

@@ -126,9 +126,25 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	if err != nil {
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
 	}
+	req.GetBody = unlessSent(&sent, m.Body)
 	answer := c.do(req)
 	answer.Sent = sent.Load()
 	return Classify(answer, c.options.Now())
+}
+
+// errSent keeps one attempt one attempt.
+var errSent = errors.New("the request was sent once already")
+
+// unlessSent lets the transport try another connection when the one it took had
+// been closed meanwhile, but only while nothing of the request was sent:
+// because of the Idempotency-Key it would send again by itself otherwise.
+func unlessSent(sent *atomic.Bool, body []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		if sent.Load() {
+			return nil, errSent
+		}
+		return io.NopCloser(bytes.NewReader(body)), nil
+	}
 }
 
 func (c *Client) request(ctx context.Context, m *relay.Message) (*http.Request, error) {
