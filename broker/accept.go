@@ -49,7 +49,7 @@ func (*storedBefore) Error() string { return "a message with this id is stored a
 // store publishes once; a full journal is trimmed and tried once more.
 func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 	keyed := m.Key != "" || m.ReplayedFrom != ""
-	_, err := storeMessage(ctx, b.nc, m, keyed)
+	err := storeMessage(ctx, b.nc, m, keyed)
 	var refused *pubError
 	if !errors.As(err, &refused) {
 		return err
@@ -64,7 +64,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 		}
 	}
 	if refused.full() && b.house.makeRoom(ctx, m.Queue) {
-		_, err = storeMessage(ctx, b.nc, m, keyed)
+		err = storeMessage(ctx, b.nc, m, keyed)
 	}
 	return err
 }

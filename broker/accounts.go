@@ -208,17 +208,11 @@ func (a *accounts) await(ctx context.Context, sequence uint64) error {
 	}
 }
 
-// view calls f with the ledger of a queue, which it must not keep; false when
-// the queue is not known.
-func (a *accounts) view(q relay.Queue, f func(*relay.Ledger)) bool {
+// view calls f with the ledger of a queue, which it must not keep.
+func (a *accounts) view(q relay.Queue, f func(*relay.Ledger)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := a.books[q.Token()]
-	if b == nil {
-		return false
-	}
-	f(b.ledger)
-	return true
+	f(a.books[q.Token()].ledger)
 }
 
 // pendingGraves takes the work at the dead letters of a queue, in order.

@@ -33,10 +33,10 @@ func LockDir(dir string) (*DirLock, error) {
 	if dir == "" {
 		return nil, errors.New("no state directory is given: set --state-dir")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator names it
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, explain(dir, "cannot be made", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // our own directory; os adds O_CLOEXEC
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, explain(dir, "cannot be locked", err)
 	}

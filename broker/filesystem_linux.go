@@ -50,7 +50,7 @@ func mountID(dir string) int {
 	if err != nil || st.Mask&unix.STATX_MNT_ID == 0 {
 		return 0
 	}
-	return int(st.Mnt_id) //nolint:gosec // an int in the kernel
+	return int(st.Mnt_id)
 }
 
 func kernelVersion() (Kernel, error) {
@@ -91,9 +91,9 @@ func DiskFree(dir string) (free, total int64, err error) {
 		return 0, 0, fmt.Errorf("looking for free space: %w", &os.PathError{Op: "statfs", Path: dir, Err: err})
 	}
 	// The counts are in fragments, which some filesystems leave at zero.
-	size := uint64(st.Frsize) //nolint:gosec // never negative
+	size := uint64(st.Frsize)
 	if size == 0 {
-		size = uint64(st.Bsize) //nolint:gosec // never negative
+		size = uint64(st.Bsize)
 	}
 	return bytesOf(st.Bavail, size), bytesOf(st.Blocks, size), nil
 }

@@ -52,7 +52,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	lease, status, breaker, held := b.leases.holder(q)
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
-		Delivering: uint64(max(0, status.Delivering)), //nolint:gosec // a count
+		Delivering: uint64(max(0, status.Delivering)),
 		Bytes:      state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Breaker: breaker, Floor: floor}
 	s.SetTotals(counts.Totals)
 	if held {

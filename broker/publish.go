@@ -69,19 +69,20 @@ func publish(ctx context.Context, nc *nats.Conn, msg *nats.Msg, data []byte) (ui
 }
 
 // storeMessage publishes a message of a queue.
-func storeMessage(ctx context.Context, nc *nats.Conn, m *relay.Message, once bool) (uint64, error) {
+func storeMessage(ctx context.Context, nc *nats.Conn, m *relay.Message, once bool) error {
 	header, err := relay.EncodeEnvelope(m)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	subject, err := messageSubject(m)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	msg := &nats.Msg{Subject: subject, Header: header}
 	if once {
 		queue, own, _ := relay.ParseID(m.ID)
 		expectNew(msg, idFilter(queue, own))
 	}
-	return publish(ctx, nc, msg, m.Body)
+	_, err = publish(ctx, nc, msg, m.Body)
+	return err
 }

@@ -11,7 +11,7 @@ import (
 // descriptors that were open when it happened (errors that nobody has seen yet
 // also to the next one). The caller closes it, after the Barrier.
 func OpenStateDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir) //nolint:gosec // our own directory
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the state directory: %w", err)
 	}

@@ -130,7 +130,7 @@ func reverify(dir string) error {
 
 // resetMarker writes "synced" to the disk and returns the open file.
 func resetMarker(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, markerName), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // our own directory
+	f, err := os.OpenFile(filepath.Join(dir, markerName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, explain(dir, "cannot be written", err)
 	}
@@ -148,7 +148,7 @@ func resetMarker(dir string) (*os.File, error) {
 }
 
 func lookAtMarker(dir string) (unsynced bool, reason string, err error) {
-	f, err := os.Open(filepath.Join(dir, markerName)) //nolint:gosec // our own directory
+	f, err := os.Open(filepath.Join(dir, markerName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, "", nil
 	}
@@ -189,7 +189,7 @@ func markerPage(text string) []byte {
 
 // syncDir makes a new name in dir survive a power cut.
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // our own directory
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

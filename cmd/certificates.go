@@ -16,7 +16,7 @@ func pkiCommand(p *program) *cobra.Command {
 }
 
 func pkiInit(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "init DIR", Short: "Make a small private CA, and certificates for an edge and a drain", Args: takes(1, 1, "a directory"),
+	c := &cobra.Command{Use: "init DIR", Short: "Make a small private CA, and certificates for an edge and a drain", Args: takes(1, "a directory"),
 		Example: "  foreman-relay pki init pki --host web1.example.com"}
 	host := c.Flags().String("host", "", "make a certificate for this `HOST` too")
 	names := c.Flags().StringSlice("edge-name", nil, "further DNS `NAME` of the edge")
@@ -43,7 +43,7 @@ func pkiInit(p *program) *cobra.Command {
 }
 
 func pkiIssue(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "issue DIR", Short: "Make a further certificate of the CA in DIR", Args: takes(1, 1, "the directory of the CA"),
+	c := &cobra.Command{Use: "issue DIR", Short: "Make a further certificate of the CA in DIR", Args: takes(1, "the directory of the CA"),
 		Example: "  foreman-relay pki issue pki --use drain --file drain2"}
 	use := c.Flags().String("use", "", "`USE`: edge, drain or host")
 	host := c.Flags().String("host", "", "`HOST` name, for a host")

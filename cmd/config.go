@@ -103,11 +103,15 @@ func defaultConfig() Config {
 
 // readFile lays a YAML file over c. Errors name file, line and key.
 func (c *Config) readFile(path string) error {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return usage(fmt.Errorf("configuration: %w", err))
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
+	empty, err := checkYAML(path, text)
+	if err != nil {
+		return usage(err)
+	}
+	if empty { // the decoder would clear the defaults
 		return nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.DisallowUnknownField())
@@ -115,6 +119,16 @@ func (c *Config) readFile(path string) error {
 		return usage(yamlError(path, err))
 	}
 	return nil
+}
+
+// MarshalJSON writes the same keys and values as the YAML: a time is "30s", not
+// a number of nanoseconds.
+func (c Config) MarshalJSON() ([]byte, error) {
+	text, err := yaml.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	return yaml.YAMLToJSON(text)
 }
 
 // complete fills in what follows from other values.

@@ -51,7 +51,7 @@ func dlqList(p *program) *cobra.Command {
 }
 
 func dlqShow(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "show ID", Short: "Show one dead letter", Args: takes(1, 1, "one message id"), Example: "  foreman-relay dlq show ID --body > report.json"}
+	c := &cobra.Command{Use: "show ID", Short: "Show one dead letter", Args: takes(1, "one message id"), Example: "  foreman-relay dlq show ID --body > report.json"}
 	body := c.Flags().Bool("body", false, "print the body alone, as it was accepted")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return p.ask(c, func(ctx context.Context, o *handlers.Client, out *printer) error {
@@ -73,7 +73,7 @@ func dlqShow(p *program) *cobra.Command {
 
 func dlqReplay(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "replay ID...", Short: "Accept dead letters again, as new messages that supersede them",
-		Args: takes(1, math.MaxInt, "message ids"), Example: "  foreman-relay dlq replay $(foreman-relay dlq ls -q)"}
+		Args: takes(math.MaxInt, "message ids"), Example: "  foreman-relay dlq replay $(foreman-relay dlq ls -q)"}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return p.ask(c, func(ctx context.Context, o *handlers.Client, out *printer) error {
 			var receipts []relay.Receipt
@@ -92,7 +92,7 @@ func dlqReplay(p *program) *cobra.Command {
 }
 
 func dlqDiscard(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "discard ID...", Short: "Remove dead letters for good", Args: takes(1, math.MaxInt, "message ids"),
+	c := &cobra.Command{Use: "discard ID...", Short: "Remove dead letters for good", Args: takes(math.MaxInt, "message ids"),
 		Example: "  foreman-relay dlq discard ID --yes"}
 	yes := c.Flags().Bool("yes", false, "really: a discarded letter cannot be brought back")
 	c.RunE = func(c *cobra.Command, args []string) error {

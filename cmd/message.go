@@ -11,7 +11,7 @@ import (
 )
 
 func messageCommand(p *program) *cobra.Command {
-	show := &cobra.Command{Use: "show ID", Short: "Show where a message stands and what happened to it", Args: takes(1, 1, "one message id"),
+	show := &cobra.Command{Use: "show ID", Short: "Show where a message stands and what happened to it", Args: takes(1, "one message id"),
 		Example: "  foreman-relay message show ID   # as in the answer's Relay-Message-Id"}
 	show.RunE = func(c *cobra.Command, args []string) error {
 		return p.ask(c, func(ctx context.Context, o *handlers.Client, out *printer) error {

@@ -24,7 +24,7 @@ func queueCommand(p *program) *cobra.Command {
 			})
 		})
 	}
-	show := &cobra.Command{Use: "show ORGANIZATION/DESTINATION", Short: "Show one queue", Args: takes(1, 1, "one queue, as ORGANIZATION/DESTINATION"),
+	show := &cobra.Command{Use: "show ORGANIZATION/DESTINATION", Short: "Show one queue", Args: takes(1, "one queue, as ORGANIZATION/DESTINATION"),
 		Example: "  foreman-relay queue show default/foreman"}
 	show.RunE = func(c *cobra.Command, args []string) error {
 		q, err := parseQueueArg(args[0])
@@ -39,7 +39,7 @@ func queueCommand(p *program) *cobra.Command {
 			return out.fields(s, "queue", queueName(s), "accepted", s.Accepted, "pending", s.Pending, "delivering", s.Delivering,
 				"waiting", s.Waiting, "scheduled", s.Scheduled, "delivered", s.Delivered, "dead", s.Dead, "superseded", s.Superseded,
 				"cancelled", s.Cancelled, "discarded", s.Discarded, "duplicate", s.Duplicate, "oldest pending", age(s.OldestAgeSeconds),
-				"journal", fmt.Sprintf("%d of %s", s.Bytes, ByteSize(s.QuotaBytes)), //nolint:gosec // a configured size
+				"journal", fmt.Sprintf("%d of %s", s.Bytes, ByteSize(s.QuotaBytes)),
 				"breaker", s.Breaker, "drain", orDash(s.Drain), "epoch", s.Epoch, "floor", s.Floor)
 		})
 	}

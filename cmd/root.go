@@ -76,10 +76,10 @@ func noArgs(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// takes demands a number of arguments, and says what they are.
-func takes(least, most int, what string) cobra.PositionalArgs {
+// takes demands one argument, up to most, and says what they are.
+func takes(most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) < least || len(args) > most {
+		if len(args) < 1 || len(args) > most {
 			return usage(fmt.Errorf("`%s` takes %s (see `%s --help`)", c.CommandPath(), what, c.CommandPath()))
 		}
 		return nil

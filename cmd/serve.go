@@ -87,8 +87,8 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 }
 
 // listen takes the address first: a wrong one is told before anything is made.
-func (s *server) listen(context.Context) error {
-	l, err := net.Listen("tcp", s.config.Listen)
+func (s *server) listen(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.config.Listen)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("address %s is in use: another program (or another relay) listens there; stop it, or give --listen another address", s.config.Listen)
@@ -160,8 +160,8 @@ func (s *server) serveHTTP(name string, server *http.Server, l net.Listener, ref
 	})
 }
 
-func (s *server) serveAdmin(context.Context) error {
-	l, err := handlers.ListenUnix(s.config.AdminSocket)
+func (s *server) serveAdmin(ctx context.Context) error {
+	l, err := handlers.ListenUnix(ctx, s.config.AdminSocket)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func configCommand(p *program) *cobra.Command {
 		if _, err := p.effective(c); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(p.stderr, "the configuration is good")
+		_, err := fmt.Fprintln(p.stderr, "ok")
 		return err
 	}
 	show := &cobra.Command{Use: "show", Short: "Show the configuration as it would hold, all keys with their values", Args: noArgs,

@@ -9,43 +9,55 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// yamlError says where in the file something is wrong, and for an unknown key
-// which known one may be meant.
+// yamlError says where a file is no YAML.
 func yamlError(path string, err error) error {
-	where := path
+	where, detail := path, err.Error()
 	var located yaml.Error
-	detail := err.Error()
 	if errors.As(err, &located) {
 		detail = located.GetMessage()
 		if token := located.GetToken(); token != nil {
 			where = fmt.Sprintf("%s:%d", path, token.Position.Line)
-			if near := nearestKey(token.Value); near != "" && strings.Contains(detail, "unknown field") {
-				detail += fmt.Sprintf("; did you mean %q?", near)
-			}
 		}
 	}
-	return fmt.Errorf("%s: %s (see `foreman-relay config show` for all keys)", where, strings.TrimSpace(detail))
+	return fmt.Errorf("%s: %s (see `foreman-relay config show` for the form)", where, strings.TrimSpace(detail))
 }
 
-// nearestKey is the known key that differs least from an unknown one, if any is
-// near.
+// nearestKey is the known key that an unknown one may stand for, if any is near:
+// misspelt, or in the wrong place.
 func nearestKey(unknown string) string {
-	best, least := "", 3
-	for _, key := range yamlKeys(reflect.TypeFor[Config]()) {
-		if d := distance(unknown, key); d < least {
+	parent, name := splitKey(unknown)
+	best, least := "", -1
+	for _, key := range yamlKeys(reflect.TypeFor[Config](), "") {
+		itsParent, itsName := splitKey(key)
+		d := distance(name, itsName)
+		if d > max(1, min(2, len(itsName)/3)) {
+			continue
+		}
+		d *= 2
+		if parent != itsParent { // of two that are as near, the one beside it is meant
+			d++
+		}
+		if least < 0 || d < least {
 			best, least = key, d
 		}
 	}
 	return best
 }
 
-func yamlKeys(t reflect.Type) []string {
+func splitKey(key string) (parent, name string) {
+	i := strings.LastIndexByte(key, '.')
+	return key[:max(i, 0)], key[i+1:]
+}
+
+// yamlKeys are all keys of a configuration, those within others dotted.
+func yamlKeys(t reflect.Type, parent string) []string {
 	var keys []string
 	for i := range t.NumField() {
 		f := t.Field(i)
-		keys = append(keys, strings.Split(f.Tag.Get("yaml"), ",")[0])
+		key := dotted(parent, yamlName(f))
+		keys = append(keys, key)
 		if f.Type.Kind() == reflect.Struct {
-			keys = append(keys, yamlKeys(f.Type)...)
+			keys = append(keys, yamlKeys(f.Type, key)...)
 		}
 	}
 	return keys

@@ -61,11 +61,11 @@ func (v *verdict) is(up bool) {
 func NewGate(o GateOptions, probe func(context.Context) error) *Gate {
 	g := &Gate{options: o, probe: probe, changed: make(chan struct{}), probing: make(chan struct{}, 1)}
 	g.circuit = circuitbreaker.NewBuilder[any]().
-		WithFailureThreshold(uint(o.Failures)). //nolint:gosec // a small positive number from the configuration
-		WithDelay(365 * 24 * time.Hour).        // closed again by the probe alone
+		WithFailureThreshold(uint(o.Failures)).
+		WithDelay(365 * 24 * time.Hour). // closed again by the probe alone
 		Build()
 	g.limiter = adaptivelimiter.NewBuilder[any]().
-		WithLimits(1, uint(o.Concurrency), 1). //nolint:gosec // a small positive number from the configuration
+		WithLimits(1, uint(o.Concurrency), 1).
 		WithRecentWindow(rampStep, 5*time.Second, 5).
 		Build()
 	return g

@@ -231,4 +231,4 @@ func (t *term) sweep(ctx context.Context) {
 	}
 }
 
-func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // spreads retries; no secret
+func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // it spreads retries, it keeps no secret

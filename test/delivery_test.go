@@ -89,7 +89,7 @@ func (f *form) awaitRequests(n int, within time.Duration) []standin.Request {
 func (f *form) awaitState(location string, want relay.State) {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool {
-		resp, err := http.Get(f.url + location) //nolint:noctx // a test's question
+		resp, err := http.Get(f.url + location)
 		if err != nil {
 			return false
 		}

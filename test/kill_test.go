@@ -33,7 +33,7 @@ func TestKills(t *testing.T) {
 		victims := append([]*harness.Process{f.edge}, f.drains...)
 		seed := time.Now().UnixNano()
 		t.Log("seed", seed)
-		random := rand.New(rand.NewPCG(uint64(seed), 0)) //nolint:gosec // a test's chance
+		random := rand.New(rand.NewPCG(uint64(seed), 0))
 		for i := range kills * len(victims) {
 			victim := victims[i%len(victims)]
 			time.Sleep(time.Duration(200+random.IntN(500)) * time.Millisecond) // the random moment itself

@@ -250,7 +250,7 @@ func (c *Client) Probe(ctx context.Context) error {
 		} `json:"results"`
 	}
 	if err := json.Unmarshal(a.Body, &ping); err != nil || !ping.Results.Foreman.Database.Active {
-		return errors.New("Foreman answers the ping, but its database is not active")
+		return errors.New("the ping is answered by Foreman, but its database is not active")
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (s *story) begin() error {
 func (s *story) socket() string { return filepath.Join(s.dir, "state", "admin.sock") }
 
 func (s *story) start() error {
-	s.relay = exec.Command(filepath.Join(s.dir, "foreman-relay"), "serve", "--listen", s.url[len("http://"):], //nolint:gosec // our own binary
+	s.relay = exec.Command(filepath.Join(s.dir, "foreman-relay"), "serve", "--listen", s.url[len("http://"):],
 		"--state-dir", filepath.Join(s.dir, "state"), "--foreman-url", s.foreman.URL(), "--log-level", "error", "--log-format", "console")
 	s.relay.Stderr = os.Stdout
 	start := time.Now()
@@ -200,7 +200,7 @@ func (s *story) compare() error {
 }
 
 func (s *story) audit() error {
-	out, err := exec.Command(filepath.Join(s.dir, "foreman-relay"), "audit", "--admin-socket", s.socket()).CombinedOutput() //nolint:gosec // our own binary
+	out, err := exec.Command(filepath.Join(s.dir, "foreman-relay"), "audit", "--admin-socket", s.socket()).CombinedOutput()
 	fmt.Printf("%s", out)
 	return err
 }

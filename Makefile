@@ -1,0 +1,29 @@
+# Everything here is also a plain command; see CONTRIBUTING.md.
+.PHONY: help build test lint vuln demo fuzz kills bench
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+build: ## bin/foreman-relay
+	go build -o bin/foreman-relay ./cmd/foreman-relay
+
+test: ## the whole test run
+	go test -race -shuffle=on -timeout 10m ./...
+
+lint: ## gofmt, vet and golangci-lint
+	.ci/lint
+
+vuln: ## known vulnerabilities of what we depend on
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+demo: ## the relay's story in a terminal
+	go run ./test/demo
+
+fuzz: ## every fuzz target for 30 s
+	.ci/fuzz 30s
+
+kills: ## the kill and takeover tests, ten times over (about 20 minutes)
+	go test -race -count=10 -timeout 60m -run 'TestKills|TestTakeover' ./test
+
+bench: ## the benchmarks that exist so far
+	go test -run '^$$' -bench . -benchtime 2s ./broker ./relay ./schemas
