@@ -133,7 +133,7 @@ func TestGateRampsUp(t *testing.T) {
 		g.up.Store(true)
 		var most, now atomic.Int32
 		var steps []int32
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
 		defer cancel()
 		var wg sync.WaitGroup
 		for range 32 {

@@ -1,0 +1,142 @@
+package relay
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func sample() *Message {
+	q := Queue{Organization: "ACME / Werk 1", Destination: "foreman"}
+	return &Message{ID: KeyedID(q, "k\x1fey"), Queue: q, Route: "report", Lane: "höst.example.com", Key: "k\x1fey 100%", Method: "POST",
+		Path: "/api/config_reports?a=b%20c", ContentType: "application/json", Accept: "*/*, application/json,version=2", RequestID: "r",
+		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body")}
+}
+
+func TestEnvelopeRoundTrip(t *testing.T) {
+	m := sample()
+	h, err := EncodeEnvelope(m)
+	require.NoError(t, err)
+	for name, values := range h {
+		for _, v := range values {
+			require.False(t, strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }), "%s: %q", name, v)
+		}
+	}
+	got, err := DecodeEnvelope(h, m.Body)
+	require.NoError(t, err)
+	require.Equal(t, m, got)
+	keyed, before := EnvelopeMarks(h)
+	require.True(t, keyed)
+	require.True(t, before)
+}
+
+func TestEnvelopeRefuses(t *testing.T) {
+	for name, change := range map[string]func(h map[string][]string){
+		"no version":           func(h map[string][]string) { delete(h, hdrVersion) },
+		"a later version":      func(h map[string][]string) { h[hdrVersion] = []string{"2"} },
+		"no id":                func(h map[string][]string) { delete(h, hdrID) },
+		"another queue's id":   func(h map[string][]string) { h[hdrID] = []string{KeyedID(Queue{"other", "foreman"}, "k")} },
+		"no time":              func(h map[string][]string) { delete(h, hdrReceived) },
+		"an impossible escape": func(h map[string][]string) { h[hdrLane] = []string{"%zz"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, err := EncodeEnvelope(sample())
+			require.NoError(t, err)
+			change(h)
+			_, err = DecodeEnvelope(h, nil)
+			require.ErrorIs(t, err, ErrEnvelope)
+		})
+	}
+	m := sample()
+	m.Lane = strings.Repeat("ü", MaxEnvelopeValue/6+1)
+	_, err := EncodeEnvelope(m)
+	require.Equal(t, CodeInvalid, CodeOf(err))
+	require.ErrorContains(t, err, "lane")
+}
+
+// FuzzDecode: no header makes decoding panic, and what can be encoded is decoded
+// to the same.
+func FuzzDecode(f *testing.F) {
+	f.Add("default", "host", "key", "/path", "1", "2026-11-24T00:00:00Z", "id")
+	f.Add("a/b", "%", "\x00\r\n", " /x ", "1", "", "")
+	f.Fuzz(func(t *testing.T, organization, lane, key, path, version, received, id string) {
+		_, _ = DecodeEnvelope(map[string][]string{hdrVersion: {version}, hdrReceived: {received}, hdrID: {id}, hdrLane: {lane},
+			hdrKey: {key}, hdrPath: {path}, hdrOrganization: {organization}}, nil)
+		m := &Message{Queue: Queue{organization, "foreman"}, Lane: lane, Key: key, Path: path, Received: time.Unix(1, 2).UTC()}
+		m.ID = KeyedID(m.Queue, key)
+		h, err := EncodeEnvelope(m)
+		if err != nil {
+			return
+		}
+		got, err := DecodeEnvelope(h, nil)
+		if err != nil {
+			t.Fatalf("%+v was encoded to %q, and: %v", m, h, err)
+		}
+		require.Equal(t, m, got)
+	})
+}
+
+// FuzzKeyAndLane: any document and any text gives a lane that is its own
+// lower case, and a key or none; nothing panics.
+func FuzzKeyAndLane(f *testing.F) {
+	f.Add("Host.Example.COM ", "2026-11-23 16:13:06 UTC", "/config_report/host")
+	f.Add("", "\xff", "/a~1b/~0")
+	f.Fuzz(func(t *testing.T, host, at, pointer string) {
+		doc := map[string]any{"config_report": map[string]any{"host": host, "reported_at": at}, "a/b": map[string]any{"~": at}, "n": 1.5, "l": []any{host}}
+		lane := LaneRule{Pointers: []string{pointer, "/config_report/host"}}.Extract(doc)
+		if utf8.ValidString(lane) {
+			require.Equal(t, strings.TrimSpace(strings.ToLower(lane)), lane)
+		}
+		require.Len(t, LaneToken(lane, "id"), laneTokenLen)
+		k := KeyRule{Type: "t", Pointers: []string{"/config_report/host", pointer}}
+		if key, ok := k.Derive(doc); ok {
+			_, _, valid := ParseID(KeyedID(Queue{"o", "d"}, key))
+			require.True(t, valid)
+		}
+		_, _, _ = ParseID(host)
+		_, _ = DecodeEvent([]byte(host))
+		_, _ = ReadCheckpoint([]byte(at))
+		_, _ = ParseQueue(host)
+		require.LessOrEqual(t, len(Excerpt([]byte(host+at))), 4*MaxDetail)
+	})
+}
+
+func TestRouteRules(t *testing.T) {
+	doc := map[string]any{"config_report": map[string]any{"host": " Web.Example.COM ", "reported_at": "now"}, "a/b": map[string]any{"~": "x"}, "n": 1.0, "e": ""}
+	for _, c := range []struct {
+		pointers []string
+		want     string
+	}{
+		{[]string{"/config_report/host"}, "web.example.com"}, {[]string{"/none", "/e", "/n", "/config_report/host"}, "web.example.com"},
+		{[]string{"/a~1b/~0"}, "x"}, {[]string{"/n/x"}, ""}, {nil, ""},
+	} {
+		require.Equal(t, c.want, LaneRule{Pointers: c.pointers}.Extract(doc))
+	}
+	_, ok := KeyRule{}.Derive(doc)
+	require.False(t, ok)
+	_, ok = KeyRule{Type: "t", Pointers: []string{"/n"}}.Derive(doc)
+	require.False(t, ok)
+}
+
+func TestTokens(t *testing.T) {
+	q := Queue{"default", "foreman"}
+	require.NotEqual(t, KeyedID(q, "a"), KeyedID(q, "b"))
+	require.NotEqual(t, KeyedID(Queue{"a/b", "c"}, "k"), KeyedID(Queue{"a", "b/c"}, "k"), "parts are divided")
+	require.NotEqual(t, FreshID(q), FreshID(q))
+	require.NotEqual(t, LaneToken("", "id1"), LaneToken("", "id2"), "without an ordering key each message is alone")
+	require.Equal(t, LaneToken("host", "id1"), LaneToken("host", "id2"))
+	queue, own, ok := ParseID(KeyedID(q, "a"))
+	require.True(t, ok)
+	require.Equal(t, q.Token(), queue)
+	require.Len(t, own, idTokenLen)
+	for _, bad := range []string{"", "x", strings.Repeat("a", idLen), KeyedID(q, "a") + "x", strings.ToUpper(KeyedID(q, "a")), "aaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaa."} {
+		_, _, ok := ParseID(bad)
+		require.False(t, ok, bad)
+	}
+	parsed, err := ParseQueue("A / B/foreman")
+	require.NoError(t, err)
+	require.Equal(t, Queue{"A / B", "foreman"}, parsed)
+}

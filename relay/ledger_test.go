@@ -1,0 +1,95 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// The ledger against a plain model: whatever events come, in whatever order and
+// however often, the totals count each message once, the floor is where the
+// model's is, and a checkpoint in between changes nothing.
+func TestLedgerAgainstAModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l, model, waits := NewLedger(), map[uint64]State{}, map[uint64]int{}
+		n := rapid.IntRange(1, 40).Draw(t, "events")
+		for event := 1; event <= n; event++ {
+			e := Event{Sequence: rapid.Uint64Range(1, 12).Draw(t, "sequence"), Attempt: rapid.IntRange(1, 4).Draw(t, "attempt"),
+				State: rapid.SampledFrom([]State{Waiting, Delivered, Dead, Superseded, Discarded, Duplicate}).Draw(t, "state")}
+			before, settled := model[e.Sequence]
+			changed := l.Apply(e, uint64(event))
+			switch {
+			case e.State == Waiting && !settled && e.Attempt >= waits[e.Sequence]:
+				waits[e.Sequence] = e.Attempt
+			case e.State != Waiting && (!settled || (before == Dead && (e.State == Superseded || e.State == Discarded))):
+				model[e.Sequence] = e.State
+				delete(waits, e.Sequence)
+			default:
+				if changed {
+					t.Fatalf("%+v changed the account, the model not", e)
+				}
+			}
+			if l.Apply(e, uint64(event)) {
+				t.Fatal("the same stored event was counted twice")
+			}
+			if rapid.Bool().Draw(t, "checkpoint") {
+				text, err := l.Checkpoint()
+				require.NoError(t, err)
+				l, err = ReadCheckpoint(text)
+				require.NoError(t, err)
+			}
+		}
+		compare(t, l, model, waits)
+	})
+}
+
+func compare(t *rapid.T, l *Ledger, model map[uint64]State, waits map[uint64]int) {
+	want, floor, dead := Totals{}, uint64(0), []uint64{}
+	for s, state := range model {
+		want[state]++
+		require.True(t, l.Settled(s))
+		require.Equal(t, state == Dead, l.DeadLetter(s))
+	}
+	for s := uint64(1); s <= 12; s++ {
+		if model[s] == Dead {
+			dead = append(dead, s)
+		}
+		if _, ok := model[s]; !ok {
+			require.False(t, l.Settled(s))
+		}
+	}
+	for _, ok := model[floor+1]; ok; _, ok = model[floor+1] {
+		floor++
+	}
+	got := l.Totals()
+	for _, s := range settledStates {
+		require.Equal(t, want[s], got[s], s)
+	}
+	require.Equal(t, floor, l.Floor())
+	require.Equal(t, uint64(len(model))-floor, l.SettledAbove())
+	require.ElementsMatch(t, dead, l.DeadLetters())
+	require.Equal(t, len(waits), l.WaitingCount())
+	for s, attempts := range waits {
+		w, ok := l.Waiting(s)
+		require.True(t, ok)
+		require.Equal(t, attempts, w.Attempts)
+	}
+	require.Equal(t, uint64(12)-uint64(len(model)), l.Counts(12).Pending)
+}
+
+func TestEventRoundTrip(t *testing.T) {
+	e := Event{Sequence: 7, ID: "id", State: Waiting, Attempt: 3, Status: 500, Reason: ReasonServerError, Detail: "ä", Next: time.UnixMilli(1e12).UTC(), Epoch: 4, Keyed: true, Link: "l"}
+	text, err := e.Encode()
+	require.NoError(t, err)
+	got, err := DecodeEvent(text)
+	require.NoError(t, err)
+	require.Equal(t, e, got)
+	for _, bad := range []string{"", "{}", `{"s":1,"o":"queued"}`, `{"s":0,"o":"dead"}`, `{"s":1,"o":"new"}`} {
+		_, err := DecodeEvent([]byte(bad))
+		require.Error(t, err, bad)
+	}
+	_, err = ReadCheckpoint([]byte(`{"version":2}`))
+	require.ErrorContains(t, err, "version 2")
+}
