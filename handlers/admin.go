@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,9 +44,9 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.POST("/audit", a.audit)
 	g.GET("/config", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Config) })
 	g.GET("/version", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]string{"version": a.Version}) })
-	e.GET("/livez", live)
-	e.GET("/readyz", ready(o.Intake))
-	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{})))
+	addHealth(e, o.Intake)
+	// One collector that fails, because the broker is away, must not hide the others.
+	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})))
 	return e
 }
 
@@ -64,8 +65,7 @@ func (a *admin) queue(c echo.Context) error {
 }
 
 func (a *admin) message(c echo.Context) error {
-	s, err := a.Operator.Message(c.Request().Context(), c.Param("id"))
-	return answer(c, s, err)
+	return one(c, a.Operator.Message)
 }
 
 func (a *admin) deadLetters(c echo.Context) error {
@@ -84,17 +84,19 @@ func (a *admin) deadLetters(c echo.Context) error {
 }
 
 func (a *admin) deadLetter(c echo.Context) error {
-	l, err := a.Operator.DeadLetter(c.Request().Context(), c.Param("id"))
-	return answer(c, l, err)
+	return one(c, a.Operator.DeadLetter)
 }
 
 func (a *admin) replay(c echo.Context) error {
-	r, err := a.Operator.Replay(c.Request().Context(), c.Param("id"))
-	return answer(c, r, err)
+	return one(c, a.Operator.Replay)
 }
 
 func (a *admin) discard(c echo.Context) error {
-	if err := a.Operator.Discard(c.Request().Context(), c.Param("id")); err != nil {
+	id, err := pathParam(c, "id")
+	if err != nil {
+		return err
+	}
+	if err := a.Operator.Discard(c.Request().Context(), id); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
@@ -120,6 +122,16 @@ func queueQuery(c echo.Context) (*relay.Queue, error) {
 		return nil, relay.Refuse(relay.CodeMalformed, "%s", err.Error())
 	}
 	return &q, nil
+}
+
+// one answers with what ask finds under the id in the path.
+func one[T any](c echo.Context, ask func(context.Context, string) (T, error)) error {
+	id, err := pathParam(c, "id")
+	if err != nil {
+		return err
+	}
+	v, err := ask(c.Request().Context(), id)
+	return answer(c, v, err)
 }
 
 func answer(c echo.Context, v any, err error) error {

@@ -94,6 +94,15 @@ func (c *Client) Config(ctx context.Context) (v json.RawMessage, err error) {
 	return v, err
 }
 
+// Version is the version of the process that answers.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var v struct {
+		Version string `json:"version"`
+	}
+	err := c.call(ctx, http.MethodGet, "/version", &v)
+	return v.Version, err
+}
+
 func queueValues(q *relay.Queue) url.Values {
 	v := url.Values{}
 	if q != nil {
@@ -133,6 +142,9 @@ func (c *Client) unreachable(err error) error {
 	var outer *url.Error
 	if errors.As(err, &outer) {
 		err = outer.Err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return &relay.Error{Code: relay.CodeUnavailable, Err: err, Detail: "the relay on " + c.socket + " did not answer before the call was given up"}
 	}
 	return &relay.Error{Code: relay.CodeUnavailable, Err: err,
 		Detail: "no relay answers on " + c.socket + "; start one with `foreman-relay serve`, or name its socket with --admin-socket"}

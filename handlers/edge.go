@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,6 +33,7 @@ type EdgeOptions struct {
 	Now          relay.Clock
 	Metrics      *Metrics
 	Log          zerolog.Logger
+	AccessLevel  *zerolog.Level // of the line that each request is; nil: info
 }
 
 // Edge takes requests: route, body, schema, lane, key, intake, reply.
@@ -47,8 +48,10 @@ func NewEdge(o EdgeOptions) *Edge {
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = DefaultBodyTimeout
 	}
-	e := &Edge{EdgeOptions: o, echo: newEcho(o.Log, o.Metrics.refuse)}
-	e.echo.Use(e.observe, e.gate)
+	e := &Edge{EdgeOptions: o}
+	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
+	e.echo.Use(e.hurry, e.gate)
+	o.Metrics.expect(o.Organization, o.Routes)
 	for _, r := range o.Routes {
 		for _, path := range r.Paths {
 			e.echo.Add(r.Method, path, e.hostFacing(r)).Name = r.Name
@@ -56,21 +59,29 @@ func NewEdge(o EdgeOptions) *Edge {
 	}
 	e.echo.POST("/relay/v1/queues/:organization/:destination/messages", e.generic).Name = genericRoute
 	e.echo.GET("/relay/v1/messages/:id", e.status).Name = "status"
-	e.echo.GET("/livez", live).Name = "livez"
-	e.echo.GET("/readyz", ready(o.Intake)).Name = "readyz"
+	addHealth(e.echo, o.Intake)
 	return e
 }
 
-// newEcho is an echo whose every error is a problem.
-func newEcho(log zerolog.Logger, count func(relay.Code)) *echo.Echo {
+// addHealth adds what asks for health; monitoring asks with HEAD too.
+func addHealth(e *echo.Echo, intake relay.Intake) {
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/livez", live)
+		e.Add(method, "/readyz", ready(intake))
+	}
+}
+
+// newEcho is an echo whose every error is a problem, a panic too; outer sees the
+// answers to those as well.
+func newEcho(log zerolog.Logger, count func(relay.Code), outer ...echo.MiddlewareFunc) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = problemHandler(log, count)
 	e.Pre(withRequestID)
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true,
-		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
-			log.Error().Err(err).Bytes("stack", stack).Msg("a handler panicked")
-			return err
+	e.Use(outer...)
+	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisableStackAll: true,
+		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error { // logged by the problem handler
+			return fmt.Errorf("a handler panicked: %w\n%s", err, stack)
 		}}))
 	return e
 }
@@ -127,14 +138,6 @@ func (e *Edge) generic(c echo.Context) error {
 	return e.take(c, r, &relay.Message{Queue: q, Path: path})
 }
 
-func queueParams(c echo.Context) (relay.Queue, error) {
-	organization, err := url.PathUnescape(c.Param("organization"))
-	if err != nil {
-		return relay.Queue{}, relay.Refuse(relay.CodeMalformed, "the organization in the path is not percent-encoded as it should be")
-	}
-	return relay.Queue{Organization: organization, Destination: c.Param("destination")}, nil
-}
-
 func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, string, error) {
 	name, err := single(h, "Relay-Route")
 	if err != nil || name == "" {
@@ -154,7 +157,7 @@ func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, string, 
 func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	req := c.Request()
 	body, encoding, err := readBody(c.Response(), req, bodyRules{limit: min(r.MaxBody, e.MaxBody), contentTypes: r.ContentTypes,
-		decodeGzip: r.DecodeGzip, timeout: e.BodyTimeout})
+		decodeGzip: r.DecodeGzip})
 	if err != nil {
 		return err
 	}
@@ -172,17 +175,6 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	}
 	e.Metrics.accept(m, receipt.Replayed)
 	return reply(c, r.Reply.Status, receipt)
-}
-
-// takeHeaders keeps what the destination needs of the request's headers.
-func takeHeaders(m *relay.Message, h http.Header) error {
-	m.ContentType, m.Accept = h.Get("Content-Type"), strings.Join(h.Values("Accept"), ", ")
-	for name, value := range map[string]string{"Content-Type": m.ContentType, "Accept": m.Accept} {
-		if err := headerFit(name, value); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // identify finds schema, lane and key, and from them the message's id.
@@ -225,59 +217,4 @@ func (e *Edge) examine(m *relay.Message, r relay.Route) error {
 		m.Key, _ = r.Key.Derive(doc) // none where the route has none
 	}
 	return nil
-}
-
-// maxHeaderValue bounds each header value that is kept, in bytes.
-const maxHeaderValue = 255
-
-// single reads a header that may be given once: printable ASCII.
-func single(h http.Header, name string) (string, error) {
-	values := h.Values(name)
-	if len(values) == 0 {
-		return "", nil
-	}
-	if len(values) > 1 {
-		return "", relay.Refuse(relay.CodeMalformed, "header %s is given %d times; give it once", name, len(values))
-	}
-	if strings.TrimSpace(values[0]) == "" {
-		return "", relay.Refuse(relay.CodeMalformed, "header %s is empty; leave it out or give it a value", name)
-	}
-	return values[0], headerFit(name, values[0])
-}
-
-func headerFit(name, value string) error {
-	if len(value) > maxHeaderValue || !printable(value) {
-		return relay.Refuse(relay.CodeMalformed, "header %s must be printable ASCII of at most %d bytes; nothing was stored", name, maxHeaderValue)
-	}
-	return nil
-}
-
-// reply is the receipt, with the status that the route's client needs.
-func reply(c echo.Context, status int, r relay.Receipt) error {
-	h := c.Response().Header()
-	h.Set("Location", r.Location)
-	h.Set("Relay-Message-Id", r.ID)
-	if r.Replayed {
-		h.Set("Idempotent-Replayed", "true")
-	}
-	return c.JSON(status, r)
-}
-
-// publicStatus is what anybody who has a message's id may see of it.
-type publicStatus struct {
-	ID          string      `json:"id"`
-	State       relay.State `json:"state"`
-	AcceptedAt  *time.Time  `json:"accepted_at,omitempty"`
-	Attempts    int         `json:"attempts"`
-	NextAttempt *time.Time  `json:"next_attempt,omitempty"`
-	Reason      string      `json:"reason,omitempty"`
-	ReplacedBy  string      `json:"replaced_by,omitempty"`
-}
-
-func (e *Edge) status(c echo.Context) error {
-	s, err := e.Intake.Message(c.Request().Context(), c.Param("id"))
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, publicStatus{s.ID, s.State, s.AcceptedAt, s.Attempts, s.NextAttempt, s.Reason, s.ReplacedBy})
 }

@@ -25,7 +25,7 @@ type Metrics struct {
 // NewMetrics makes and registers the metrics of the edge's routes.
 func NewMetrics(r prometheus.Registerer, routes []relay.Route) *Metrics {
 	m := &Metrics{
-		requests: counters("http_requests_total", "Requests answered, by route and status.", "route", "status"),
+		requests: counters("http_requests_total", "Requests answered, by route and HTTP status.", "route", "code"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "foreman_relay_http_request_duration_seconds",
 			Help: "Time from request to answer, by route.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15)}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "foreman_relay_http_in_flight", Help: "Requests being answered."}),
@@ -40,7 +40,6 @@ func NewMetrics(r prometheus.Registerer, routes []relay.Route) *Metrics {
 	names := []string{genericRoute}
 	for _, route := range routes {
 		names = append(names, route.Name)
-		m.accepted.WithLabelValues(relay.DefaultOrganization, route.Destination, route.Name)
 		m.requests.WithLabelValues(route.Name, strconv.Itoa(route.Reply.Status))
 	}
 	for _, name := range names {
@@ -51,6 +50,13 @@ func NewMetrics(r prometheus.Registerer, routes []relay.Route) *Metrics {
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_" + name, Help: help}, labels)
+}
+
+// expect shows the routes of an organization before their first message.
+func (m *Metrics) expect(organization string, routes []relay.Route) {
+	for _, r := range routes {
+		m.accepted.WithLabelValues(organization, r.Destination, r.Name)
+	}
 }
 
 func (m *Metrics) refuse(code relay.Code) { m.refused.WithLabelValues(string(code)).Inc() }
@@ -65,6 +71,10 @@ func (m *Metrics) accept(msg *relay.Message, replayed bool) {
 
 // observe counts and logs each request, once, without bodies and keys.
 func (e *Edge) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	level := zerolog.InfoLevel
+	if e.AccessLevel != nil {
+		level = *e.AccessLevel
+	}
 	return func(c echo.Context) error {
 		start := time.Now()
 		e.Metrics.inFlight.Inc()
@@ -77,7 +87,7 @@ func (e *Edge) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		status := c.Response().Status
 		e.Metrics.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 		e.Metrics.duration.WithLabelValues(route).Observe(took.Seconds())
-		e.Log.Info().Str("route", route).Str("method", c.Request().Method).Int("status", status).
+		e.Log.WithLevel(level).Str("route", route).Str("method", c.Request().Method).Int("status", status).
 			Str("remote", c.Request().RemoteAddr).Str("request_id", requestID(c)).
 			Str("id", c.Response().Header().Get("Relay-Message-Id")).Int64("bytes", c.Request().ContentLength).
 			Dur("took", took).Msg("request")
@@ -125,7 +135,7 @@ func NewQueueCollector(o relay.Operator, log zerolog.Logger) *QueueCollector {
 		messages: desc("queue_messages", "Messages of a queue, by state; accepted is their sum but for waiting and delivering, which are part of pending.", "state"),
 		oldest:   desc("queue_oldest_age_seconds", "Age of the oldest pending message."),
 		bytes:    desc("queue_bytes", "Size of the journal."),
-		breaker:  desc("breaker_open", "1 while the circuit of the destination is not closed.")}
+		breaker:  desc("breaker_state", "1 at the state in which the circuit of the destination is; unknown without a drain.", "state")}
 }
 
 // Describe implements prometheus.Collector.
@@ -134,6 +144,9 @@ func (q *QueueCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 }
+
+// breakerStates are those of relay.QueueStatus.Breaker.
+var breakerStates = [...]string{"closed", "open", "half-open", "unknown"}
 
 // Collect implements prometheus.Collector.
 func (q *QueueCollector) Collect(ch chan<- prometheus.Metric) {
@@ -156,10 +169,12 @@ func (q *QueueCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(q.oldest, s.OldestAgeSeconds, s.Organization, s.Destination)
 		gauge(q.bytes, float64(s.Bytes), s.Organization, s.Destination)
-		open := 0.0
-		if s.Breaker == "open" || s.Breaker == "half-open" {
-			open = 1
+		for _, state := range breakerStates {
+			is := 0.0
+			if state == s.Breaker {
+				is = 1
+			}
+			gauge(q.breaker, is, s.Organization, s.Destination, state)
 		}
-		gauge(q.breaker, open, s.Organization, s.Destination)
 	}
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -47,17 +48,20 @@ var statuses = map[relay.Code]struct {
 	relay.CodeDenied:               {http.StatusForbidden, "This is not allowed"},
 	relay.CodeTooManyRequests:      {http.StatusTooManyRequests, "Too many requests"},
 	relay.CodeTimeout:              {http.StatusRequestTimeout, "The body came too slowly"},
-	relay.CodeUnavailable:          {http.StatusServiceUnavailable, "The relay cannot promise anything at this moment"},
+	relay.CodeUnavailable:          {http.StatusServiceUnavailable, "Not available now: the outcome is unknown, and the same key is safe to send again"},
 	relay.CodeStorageFull:          {http.StatusInsufficientStorage, "There is no space"},
 	relay.CodeInternal:             {http.StatusInternalServerError, "The relay has failed"},
 }
 
 // asError makes an *relay.Error of anything; an error of echo's router by its
-// status.
-func asError(err error) *relay.Error {
+// status. What is internal, or has a code that is not in the table, keeps its
+// words for the log.
+func asError(err error, requestID string) *relay.Error {
 	var known *relay.Error
 	if errors.As(err, &known) {
-		return known
+		if _, listed := statuses[known.Code]; listed && known.Code != relay.CodeInternal {
+			return known
+		}
 	}
 	var routing *echo.HTTPError
 	if errors.As(err, &routing) {
@@ -70,21 +74,26 @@ func asError(err error) *relay.Error {
 			return relay.Refuse(relay.CodeMalformed, "the request cannot be read")
 		}
 	}
-	return &relay.Error{Code: relay.CodeInternal, Err: err, Detail: "see the relay's log for this request's id"}
+	internal := &relay.Error{Code: relay.CodeInternal, Err: err, Detail: "the cause is in the relay's log under request id " + requestID}
+	if known != nil {
+		internal.RetryAfter = known.RetryAfter
+	}
+	return internal
 }
 
 // problemHandler answers with the problem and logs, once, what the client is
 // not told.
 func problemHandler(log zerolog.Logger, count func(relay.Code)) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
-		if c.Response().Committed {
-			return
-		}
-		e := asError(err)
-		count(e.Code)
-		if gone := c.Request().Context().Err() != nil; !gone && (e.Code == relay.CodeInternal || e.Code == relay.CodeUnavailable) {
+		e := asError(err, requestID(c))
+		gone := c.Request().Context().Err() != nil && (e.Code == relay.CodeUnavailable || errors.Is(err, context.Canceled))
+		if !gone && (e.Code == relay.CodeInternal || e.Code == relay.CodeUnavailable) {
 			log.Error().Err(e.Err).Str("request_id", requestID(c)).Str("code", string(e.Code)).Msg(e.Detail)
 		}
+		if c.Response().Committed {
+			return // too late to tell the client
+		}
+		count(e.Code)
 		if err := writeProblem(c, e); err != nil {
 			log.Debug().Err(err).Msg("an answer was not taken")
 		}

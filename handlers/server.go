@@ -45,7 +45,7 @@ func ServerTLS(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
 	if clientCAFile == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(clientCAFile) //nolint:gosec // the operator names the file
+	pem, err := os.ReadFile(clientCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("client CA: %w", err)
 	}

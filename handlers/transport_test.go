@@ -272,3 +272,18 @@ func TestStoringOutlivesTheBodyTimeout(t *testing.T) {
 	require.Equal(t, http.StatusCreated, resp.StatusCode, "%s", body)
 	require.NoError(t, <-ended)
 }
+
+// TestAfterRefusal: a refused request does not spoil the next one on its
+// connection, however late that comes.
+func TestAfterRefusal(t *testing.T) {
+	b := newEdge(t, hasty)
+	w := dial(t, serve(t, b))
+	w.head("/nowhere", fmt.Sprintf("Content-Length: %d\r\n", len(report)))
+	w.write("%s", report)
+	w.problem(http.StatusNotFound, relay.CodeNotFound)
+	time.Sleep(2 * quick)
+	w.head(reportPath, fmt.Sprintf("Content-Length: %d\r\n", len(report)))
+	w.write("%s", report)
+	resp, body := w.answer()
+	require.Equal(t, http.StatusCreated, resp.StatusCode, "%s", body)
+}

@@ -50,7 +50,7 @@ func makeDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(filepath.Dir(dir), 0o750); err != nil {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // the parents are nobody's secret; the directory itself is 0700
 			return err
 		}
 		return os.MkdirAll(dir, dirMode)

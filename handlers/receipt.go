@@ -1,0 +1,44 @@
+package handlers
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// reply is the receipt, with the status that the route's client needs.
+func reply(c echo.Context, status int, r relay.Receipt) error {
+	h := c.Response().Header()
+	h.Set("Location", r.Location)
+	h.Set("Relay-Message-Id", r.ID)
+	if r.Replayed {
+		h.Set("Idempotent-Replayed", "true")
+	}
+	return c.JSON(status, r)
+}
+
+// publicStatus is what anybody who has a message's id may see of it.
+type publicStatus struct {
+	ID          string      `json:"id"`
+	State       relay.State `json:"state"`
+	AcceptedAt  *time.Time  `json:"accepted_at,omitempty"`
+	Attempts    int         `json:"attempts"`
+	NextAttempt *time.Time  `json:"next_attempt,omitempty"`
+	Reason      string      `json:"reason,omitempty"`
+	ReplacedBy  string      `json:"replaced_by,omitempty"`
+}
+
+func (e *Edge) status(c echo.Context) error {
+	id := c.Param("id")
+	if _, _, ok := relay.ParseID(id); !ok {
+		return relay.Refuse(relay.CodeNotFound, "there is no such message: this is not an id of a relay's")
+	}
+	s, err := e.Intake.Message(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, publicStatus{s.ID, s.State, s.AcceptedAt, s.Attempts, s.NextAttempt, s.Reason, s.ReplacedBy})
+}
