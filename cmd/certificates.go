@@ -1,14 +1,18 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/theforeman/foreman-relay/cmd/pki"
+	"github.com/theforeman/foreman-relay/relay"
 )
 
 func pkiCommand(p *program) *cobra.Command {
@@ -21,25 +25,54 @@ func pkiInit(p *program) *cobra.Command {
 	host := c.Flags().String("host", "", "make a certificate for this `HOST` too")
 	names := c.Flags().StringSlice("edge-name", nil, "further DNS `NAME` of the edge")
 	ips := c.Flags().IPSlice("edge-ip", nil, "further `ADDRESS` of the edge")
+	destination := c.Flags().String("destination", pki.DefaultDestination, "what the drain drains for, a `NAME`")
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		dir := args[0]
-		r, err := pki.Init(dir, pki.Options{Now: time.Now(), Host: *host, EdgeNames: *names, EdgeIPs: *ips})
+		r, err := pki.Init(dir, pki.Options{Now: time.Now(), Host: *host, EdgeNames: *names, EdgeIPs: *ips, Destination: *destination})
 		if err != nil {
-			return err
+			return pkiError(err)
 		}
 		for _, pair := range []pki.Pair{r.CA, r.Edge, r.Drain, r.Host} {
 			if pair.Certificate != "" {
 				_, _ = fmt.Fprintf(p.stdout, "%s\t%s\tuntil %s\n", pair.Certificate, pair.Key, pair.NotAfter.Format(time.DateOnly)) // told by nothing: the files are made
 			}
 		}
-		in := func(name string) string { return filepath.Join(dir, name) }
+		in := func(name string) string { return shellWord(filepath.Join(dir, name)) }
+		drainsFor := ""
+		if *destination != pki.DefaultDestination {
+			drainsFor = " --destination " + *destination
+		}
 		_, err = fmt.Fprintf(p.stderr, "now try:\n"+
 			"  foreman-relay serve --broker-listen 127.0.0.1:4223 --broker-cert %s --broker-key %s --broker-client-ca %s\n"+
-			"  foreman-relay drain --broker tls://127.0.0.1:4223 --broker-ca %s --broker-cert %s --broker-key %s --foreman-url URL\n",
-			in("edge.crt"), in("edge.key"), in("ca.crt"), in("ca.crt"), in("drain.crt"), in("drain.key"))
+			"  foreman-relay drain --broker tls://127.0.0.1:4223 --broker-ca %s --broker-cert %s --broker-key %s --foreman-url URL%s\n",
+			in("edge.crt"), in("edge.key"), in("ca.crt"), in("ca.crt"), in("drain.crt"), in("drain.key"), drainsFor)
 		return err
 	}
 	return c
+}
+
+// pkiError gives a failure its exit code: a wrong call, files in the way, or
+// no CA.
+func pkiError(err error) error {
+	code := relay.CodeInternal
+	switch {
+	case errors.Is(err, pki.ErrInvalid):
+		return usage(err)
+	case errors.Is(err, fs.ErrExist):
+		code = relay.CodeConflict
+	case errors.Is(err, fs.ErrNotExist):
+		code = relay.CodeNotFound
+	}
+	return &relay.Error{Code: code, Detail: "pki", Err: err}
+}
+
+// shellWord quotes a path where a shell would not take it as one word.
+func shellWord(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+=,"
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(plain, r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func pkiIssue(p *program) *cobra.Command {
@@ -50,10 +83,11 @@ func pkiIssue(p *program) *cobra.Command {
 	file := c.Flags().String("file", "", "`NAME` of the files, without .crt and .key")
 	names := c.Flags().StringSlice("name", nil, "DNS `NAME`, for an edge")
 	ips := c.Flags().IPSlice("ip", []net.IP{}, "`ADDRESS`, for an edge")
+	destination := c.Flags().String("destination", "", "`NAME` of what a drain drains for (default "+pki.DefaultDestination+")")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		r := pki.Request{Now: time.Now(), Use: pki.Use(*use), Host: *host, File: *file, Names: *names, IPs: *ips}
+		r := pki.Request{Now: time.Now(), Use: pki.Use(*use), Host: *host, File: *file, Names: *names, IPs: *ips, Destination: *destination}
 		if err := pki.Issue(args[0], r); err != nil {
-			return usage(err)
+			return pkiError(err)
 		}
 		_, err := fmt.Fprintf(p.stdout, "%s\t%s\n", filepath.Join(args[0], r.FileName()+".crt"), filepath.Join(args[0], r.FileName()+".key"))
 		return err

@@ -55,6 +55,8 @@ type Broker struct {
 	CA     string `yaml:"ca" json:"ca"` // serve: of the drains' certificates; drain: of the edge's
 	Cert   string `yaml:"cert" json:"cert"`
 	Key    string `yaml:"key" json:"key"`
+
+	Destination string `yaml:"destination" json:"destination"` // drain: what it drains for, as its certificate says
 }
 
 // Foreman is the destination.
@@ -92,7 +94,7 @@ func defaultConfig() Config {
 	policy, gate, index := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits()
 	return Config{
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
-		Durability: string(broker.ModeFsync), Log: Log{Level: "info"},
+		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,

@@ -84,6 +84,9 @@ func dlqReplay(p *program) *cobra.Command {
 				}
 				return err
 			})
+			if err != nil && len(receipts) == 0 {
+				return err
+			}
 			return errors.Join(list(out, receipts, "ID QUEUE STATE", func(r relay.Receipt) string { return r.ID },
 				func(r relay.Receipt) []any { return []any{r.ID, r.Queue, r.State} }), err)
 		})

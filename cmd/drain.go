@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/theforeman/foreman-relay/broker"
+	"github.com/theforeman/foreman-relay/relay"
 )
 
 func drainCommand(p *program) *cobra.Command {
@@ -55,15 +56,16 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	if err != nil {
 		return err
 	}
-	channel, err := broker.Dial(broker.DialOptions{URL: c.Broker.URL, Destination: "foreman", CAFile: c.Broker.CA,
+	channel, err := broker.Dial(broker.DialOptions{URL: c.Broker.URL, Destination: c.Broker.Destination, CAFile: c.Broker.CA,
 		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, Log: log})
 	if err != nil {
 		return usage(err)
 	}
 	stop.push("channel", time.Second, func(context.Context) { channel.Close() })
 	end := newDrainer(c, client, channel, instance, newDrainMetrics(prometheus.NewRegistry()), log).start()
-	stop.push("drain", c.Limits.StopTimeout, func(context.Context) { end() })
-	_, _ = fmt.Fprintf(stderr, "foreman-relay %s drains %s to %s as %s, state in %s\n", Version(), c.Broker.URL, c.Foreman.URL, instance, c.StateDir)
+	stop.push("drain", c.Limits.StopTimeout+cutOff, func(context.Context) { end() })
+	announce(c.Log, log, stderr, fmt.Sprintf("foreman-relay %s drains %s to %s as %s, state in %s", Version(), c.Broker.URL, c.Foreman.URL, instance, c.StateDir),
+		map[string]any{"broker": c.Broker.URL, "foreman": c.Foreman.URL, "instance": instance, "state_dir": c.StateDir})
 	<-ctx.Done()
 	log.Info().Msg("stopping")
 	return nil
@@ -77,5 +79,6 @@ func (c *Config) checkDrain() error {
 			problems = append(problems, fmt.Errorf("a drain needs --%s", need[0]))
 		}
 	}
+	problems = append(problems, broker.CheckQueue(relay.Queue{Organization: relay.DefaultOrganization, Destination: c.Broker.Destination}))
 	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits())...))
 }

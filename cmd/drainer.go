@@ -48,6 +48,10 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 	return d
 }
 
+// cutOff is what a drain may need beyond StopTimeout: to cut off what is still
+// under way and to give its leases back.
+const cutOff = 5 * time.Second
+
 // start runs the drain; the function it returns stops it and waits.
 func (d *drainer) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -62,6 +62,7 @@ func drainSettings() []setting {
 		{"broker-ca", "FILE", "CA of the edge's certificate", func(c *Config) any { return &c.Broker.CA }},
 		{"broker-cert", "FILE", "certificate of this drain", func(c *Config) any { return &c.Broker.Cert }},
 		{"broker-key", "FILE", "its key", func(c *Config) any { return &c.Broker.Key }},
+		{"destination", "NAME", "what to drain for, as the certificate says", func(c *Config) any { return &c.Broker.Destination }},
 		formatSetting, levelSetting,
 	}, foremanSettings)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/handlers"
+	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
 )
 
@@ -52,6 +53,7 @@ type server struct {
 	registry *prometheus.Registry
 	broker   *broker.Broker
 	edge     *handlers.Edge
+	foreman  *foreman.Client // nil: delivered elsewhere
 	listener net.Listener
 	failed   chan error // a server that ended by itself
 }
@@ -66,9 +68,17 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return err
 	}
 	s := &server{config: c, log: newLog(c.Log, stderr), registry: prometheus.NewRegistry(), failed: make(chan error, 4)}
+	if c.Foreman.URL != "" { // a wrong one is told before anything is made
+		var err error
+		if s.foreman, err = newForeman(c); err != nil {
+			return err
+		}
+	}
 	s.stop.log = s.log
 	defer s.stop.stop()
-	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.serveEdge, s.serveAdmin, s.startDrain} {
+	// The edge comes last, so that it stops first: nothing new is taken while
+	// the drain settles what is in flight.
+	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.serveAdmin, s.startDrain, s.serveEdge} {
 		if err := start(ctx); err != nil {
 			return err
 		}
@@ -82,6 +92,7 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	case err := <-s.failed:
 		return err
 	case <-s.broker.Failed():
+		s.stop.most = hurried // what is in flight could not be settled any more
 		return fmt.Errorf("writing to the disk failed, nothing more can be promised: %w", s.broker.Err())
 	}
 }
@@ -174,23 +185,19 @@ func (s *server) serveAdmin(ctx context.Context) error {
 
 func (s *server) startDrain(context.Context) error {
 	metrics := newDrainMetrics(s.registry)
-	if s.config.Foreman.URL == "" {
+	if s.foreman == nil {
 		return nil
-	}
-	client, err := newForeman(s.config)
-	if err != nil {
-		return err
 	}
 	instance, err := instanceOf(s.config.StateDir)
 	if err != nil {
 		return err
 	}
-	channel, err := s.broker.Connect("foreman")
+	channel, err := s.broker.Connect(relay.ForemanDestination)
 	if err != nil {
 		return err
 	}
-	stop := newDrainer(s.config, client, channel, instance, metrics, s.log).start()
-	s.stop.push("drain", s.config.Limits.StopTimeout, func(context.Context) {
+	stop := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log).start()
+	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) {
 		stop()
 		channel.Close()
 	})
@@ -221,11 +228,8 @@ func (s *server) announce(stderr io.Writer) {
 	}
 	line := fmt.Sprintf("foreman-relay %s listens on %s%s, state in %s, durability %s (%s), delivers to %s; try: foreman-relay queue ls --admin-socket %s",
 		Version(), s.url(), far, s.config.StateDir, d, d.Reason, to, s.config.AdminSocket)
-	if s.config.Log.Format == "json" {
-		s.log.Info().Str("url", s.url()).Str("state_dir", s.config.StateDir).Str("durability", d.String()).Msg(line)
-		return
-	}
-	_, _ = fmt.Fprintln(stderr, line) // stderr may be closed; the relay runs all the same
+	announce(s.config.Log, s.log, stderr, line, map[string]any{"url": s.url(), "admin_socket": s.config.AdminSocket,
+		"state_dir": s.config.StateDir, "durability": d.String()})
 	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" {
 		s.log.Warn().Msg("anybody who reaches this address may post: give --tls-client-ca to demand client certificates")
 	}

@@ -30,7 +30,7 @@ func nearestKey(unknown string) string {
 	for _, key := range yamlKeys(reflect.TypeFor[Config](), "") {
 		itsParent, itsName := splitKey(key)
 		d := distance(name, itsName)
-		if d > max(1, min(2, len(itsName)/3)) {
+		if d > max(1, min(2, len(itsName)/2)) {
 			continue
 		}
 		d *= 2

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,13 +60,13 @@ func TestDeliverSendsWhatWasStored(t *testing.T) {
 }
 
 func TestDeliverFollowsNoRedirect(t *testing.T) {
-	hit := false
-	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { hit = true })
+	var hit atomic.Bool
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { hit.Store(true) })
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	})
 	require.Equal(t, relay.ClassUnavailable, client(t, s.URL).Deliver(t.Context(), message()).Class)
-	require.False(t, hit)
+	require.False(t, hit.Load())
 }
 
 func TestAPathNeverLeavesTheHost(t *testing.T) {
@@ -91,10 +92,10 @@ func TestNobodyThere(t *testing.T) {
 // A request whose connection is cut is sent once, not again by the transport:
 // one attempt is one attempt.
 func TestADroppedConnectionIsOneAttempt(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.ReadAll(r.Body)
-		if n++; n == 1 {
+		if n.Add(1) == 1 {
 			w.Header().Set("Foreman_version", "3")
 			return // so that the next one uses a connection that was used before
 		}
@@ -104,7 +105,7 @@ func TestADroppedConnectionIsOneAttempt(t *testing.T) {
 	require.Equal(t, relay.ClassDelivered, c.Deliver(t.Context(), message()).Class)
 	r := c.Deliver(t.Context(), message())
 	require.Equal(t, []any{relay.ClassUnavailable, true}, []any{r.Class, r.Ambiguous})
-	require.Equal(t, 2, n)
+	require.EqualValues(t, 2, n.Load())
 }
 
 func TestASlowAnswerEndsWithTheAttempt(t *testing.T) {

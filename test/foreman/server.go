@@ -64,7 +64,7 @@ func (s *Server) Start(address string) error {
 	if s.config != nil {
 		l = tls.NewListener(l, s.config)
 	}
-	s.listener, s.http, s.done, s.stop = l, &http.Server{Handler: s}, make(chan struct{}), make(chan struct{}) //nolint:gosec // a test's server
+	s.listener, s.http, s.done, s.stop = l, &http.Server{Handler: s}, make(chan struct{}), make(chan struct{})
 	go func(server *http.Server, done chan struct{}) {
 		defer close(done)
 		_ = server.Serve(l) // it ends with Stop

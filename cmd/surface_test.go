@@ -1,0 +1,149 @@
+package cmd
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+// commands are all of them, by their path.
+func commands(c *cobra.Command) map[string]*cobra.Command {
+	all := map[string]*cobra.Command{c.CommandPath(): c}
+	for _, s := range c.Commands() {
+		for path, below := range commands(s) {
+			all[path] = below
+		}
+	}
+	return all
+}
+
+func root() *cobra.Command { return (&program{stdout: io.Discard, stderr: io.Discard}).root() }
+
+func flagsOf(c *cobra.Command) []string {
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	slices.Sort(names)
+	return names
+}
+
+// Scripts rely on these names: one that goes is a break.
+func TestSurface(t *testing.T) {
+	foreman := []string{"attempt-timeout", "concurrency", "foreman-ca", "foreman-cert", "foreman-key", "foreman-url"}
+	serve := slices.Concat(foreman, []string{"admin-socket", "broker-cert", "broker-client-ca", "broker-key", "broker-listen", "config", "durability",
+		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-ca", "tls-key"})
+	drain := slices.Concat(foreman, []string{"broker", "broker-ca", "broker-cert", "broker-key", "config", "destination", "log-format", "log-level", "state-dir"})
+	operator := func(more ...string) []string {
+		return append(more, "admin-socket", "no-headers", "output", "quiet", "timeout")
+	}
+	want := map[string][]string{
+		"serve": serve, "drain": drain, "config check": serve, "config show": append(slices.Clone(serve), "output"),
+		"queue ls": operator(), "queue show": operator(), "message show": operator(), "dlq ls": operator("limit", "queue"),
+		"dlq show": operator("body"), "dlq replay": operator(), "dlq discard": operator("yes"), "audit": operator("queue"),
+		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
+		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,
+	}
+	all := commands(root())
+	for path, flags := range want {
+		slices.Sort(flags)
+		c := all["foreman-relay "+path]
+		require.NotNil(t, c, path)
+		require.Equal(t, flags, slices.DeleteFunc(flagsOf(c), func(f string) bool { return f == "help" }), path)
+	}
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	for path, c := range commands(root()) {
+		require.NotEmpty(t, c.Short, path)
+		if !c.HasSubCommands() && path != "foreman-relay version" {
+			require.Contains(t, c.Example, path, path)
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) { require.NotEmpty(t, f.Usage, "%s --%s", path, f.Name) })
+		out, errs, code := cli(t, append(strings.Fields(path)[1:], "--help")...)
+		require.Zero(t, code, path)
+		require.Empty(t, errs, path)
+		require.Contains(t, out, "Usage:", path)
+	}
+}
+
+func TestWrongCallsSayWhatToDo(t *testing.T) {
+	for call, want := range map[string]string{
+		"":                                "`foreman-relay` needs one of: ",
+		"serv":                            "`foreman-relay` does not know \"serv\" (see `foreman-relay --help`)",
+		"queue":                           "`foreman-relay queue` needs one of: ls, show",
+		"queue rm":                        "`foreman-relay queue` does not know \"rm\" (see `foreman-relay queue --help`)",
+		"serve now":                       "`foreman-relay serve` does not know \"now\" (see `foreman-relay serve --help`)",
+		"serve --nope":                    "unknown flag: --nope (see `foreman-relay serve --help`)",
+		"serve --listen":                  "flag needs an argument: --listen (see `foreman-relay serve --help`)",
+		"serve --concurrency x":           "invalid argument \"x\" for \"--concurrency\" flag",
+		"queue show":                      "`foreman-relay queue show` takes one queue, as ORGANIZATION/DESTINATION (see `foreman-relay queue show --help`)",
+		"queue show foreman":              "\"foreman\" is not a queue: write ORGANIZATION/DESTINATION, for example default/foreman",
+		"queue ls -o xml":                 "--output is \"xml\"; choose table or json",
+		"message show":                    "`foreman-relay message show` takes one message id",
+		"dlq ls --limit 0":                "--limit is 0; it must be at least 1",
+		"dlq ls --queue x":                "\"x\" is not a queue",
+		"dlq replay":                      "`foreman-relay dlq replay` takes message ids",
+		"dlq discard a b":                 "discarding 2 dead letters cannot be undone; add --yes",
+		"audit --queue x":                 "\"x\" is not a queue",
+		"pki init":                        "`foreman-relay pki init` takes a directory",
+		"pki issue x --use thing":         "a certificate for \"thing\" is not known: choose edge, drain or host",
+		"drain":                           "a drain needs --broker",
+		"drain --destination UP":          "destination \"UP\"",
+		"serve --listen 0.0.0.0:1":        "listen 0.0.0.0:1 can be reached from other machines",
+		"config check --durability maybe": "maybe",
+	} {
+		out, errs, code := cli(t, strings.Fields(call)...)
+		require.Equal(t, exitUsage, code, "%s: %s", call, errs)
+		require.Empty(t, out, call)
+		require.Contains(t, errs, want, call)
+		for line := range strings.Lines(errs) {
+			require.True(t, strings.HasPrefix(line, "foreman-relay: "), "%s: %s", call, line)
+		}
+	}
+}
+
+func TestADrainNamesAllThatItNeeds(t *testing.T) {
+	_, errs, code := cli(t, "drain")
+	require.Equal(t, exitUsage, code)
+	for _, flag := range []string{"--broker", "--broker-ca", "--broker-cert", "--broker-key", "--foreman-url"} {
+		require.Contains(t, errs, "a drain needs "+flag+"\n")
+	}
+}
+
+func TestVersion(t *testing.T) {
+	out, errs, code := cli(t, "version")
+	require.Zero(t, code)
+	require.Empty(t, errs)
+	require.Equal(t, "foreman-relay "+Version()+"\n", out)
+}
+
+func TestWithoutARelay(t *testing.T) {
+	for _, call := range []string{"queue ls", "queue show default/foreman", "message show x", "dlq ls", "dlq show x", "dlq replay x",
+		"dlq discard x --yes", "audit"} {
+		out, errs, code := cli(t, append(strings.Fields(call), "--admin-socket", "/nowhere/admin.sock")...)
+		require.Equal(t, exitUnavailable, code, call)
+		require.Empty(t, out, call)
+		require.True(t, strings.HasPrefix(errs, "foreman-relay: no relay answers on /nowhere/admin.sock; start one with `foreman-relay serve`"), errs)
+	}
+}
+
+func TestTheSocketOfAnOperatorsCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  []string
+		args []string
+		want string
+	}{
+		"nothing given":        {[]string{"HOME=/h"}, nil, "/h/.local/state/foreman-relay/admin.sock"},
+		"the state directory":  {[]string{"FOREMAN_RELAY_STATE_DIR=/s"}, nil, "/s/admin.sock"},
+		"its own variable":     {[]string{"FOREMAN_RELAY_STATE_DIR=/s", "FOREMAN_RELAY_ADMIN_SOCKET=/a"}, nil, "/a"},
+		"the flag before them": {[]string{"FOREMAN_RELAY_ADMIN_SOCKET=/a"}, []string{"--admin-socket", "/b"}, "/b"},
+	} {
+		_, errs, code := cliWith(t, c.env, append([]string{"queue", "ls"}, c.args...)...)
+		require.Equal(t, exitUnavailable, code, name)
+		require.Contains(t, errs, "no relay answers on "+c.want+";", name)
+	}
+}
