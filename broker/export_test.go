@@ -32,3 +32,13 @@ var (
 	EventStream   = eventStream
 	EventSubject  = eventSubject
 )
+
+// WithFlush puts a function in the place of syncfs, and makes the broker use the
+// barrier on every filesystem.
+func WithFlush(o *Options, flush func() error) { o.Durability, o.flush = ModeOS, flush }
+
+// Events is how many events are kept for a destination.
+func Events(ctx context.Context, b *Broker, destination string) (uint64, error) {
+	s, err := b.streamState(ctx, eventStream(destination))
+	return s.Msgs, err
+}

@@ -51,7 +51,7 @@ func (h *housekeeper) wake() {
 func (h *housekeeper) run(ctx context.Context) {
 	tick := time.NewTicker(houseTick)
 	defer tick.Stop()
-	trim, eventTrim := time.Now(), time.Now().Add(time.Minute)
+	trim, eventTrim := time.Now(), time.Now().Add(min(time.Minute, h.b.options.RecordWindow))
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,7 +70,7 @@ func (h *housekeeper) run(ctx context.Context) {
 				h.b.keys.forget(now)
 			}
 			if now.After(eventTrim) {
-				eventTrim = now.Add(eventTrimInterval)
+				eventTrim = now.Add(min(eventTrimInterval, h.b.options.RecordWindow))
 				h.trimEvents(ctx)
 			}
 		}

@@ -229,7 +229,7 @@ func (s *server) announce(stderr io.Writer) {
 	line := fmt.Sprintf("foreman-relay %s listens on %s%s, state in %s, durability %s (%s), delivers to %s; try: foreman-relay queue ls --admin-socket %s",
 		Version(), s.url(), far, s.config.StateDir, d, d.Reason, to, s.config.AdminSocket)
 	announce(s.config.Log, s.log, stderr, line, map[string]any{"url": s.url(), "admin_socket": s.config.AdminSocket,
-		"state_dir": s.config.StateDir, "durability": d.String()})
+		"broker": s.broker.Address(), "state_dir": s.config.StateDir, "durability": d.String()})
 	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" {
 		s.log.Warn().Msg("anybody who reaches this address may post: give --tls-client-ca to demand client certificates")
 	}
