@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -193,95 +192,6 @@ func TestQueuesOfTheOrganizations(t *testing.T) {
 			got = append(got, q.String())
 		}
 		require.Equal(t, c.want, got, name)
-	}
-}
-
-func TestChecks(t *testing.T) {
-	file := writeFile(t, "")
-	for name, c := range map[string]struct {
-		change func(*Config)
-		want   []string // nothing: it is good
-	}{
-		"the defaults":           {func(*Config) {}, nil},
-		"another loopback":       {func(c *Config) { c.Listen = "127.8.8.8:1" }, nil},
-		"IPv6 loopback":          {func(c *Config) { c.Listen = "[::1]:1" }, nil},
-		"localhost":              {func(c *Config) { c.Listen = "localhost:1" }, nil},
-		"everywhere":             {func(c *Config) { c.Listen = "0.0.0.0:1" }, []string{"listen 0.0.0.0:1", "tls.cert and tls.key", "127.0.0.1"}},
-		"everywhere, in short":   {func(c *Config) { c.Listen = ":8008" }, []string{"listen :8008", "tls.cert"}},
-		"a name":                 {func(c *Config) { c.Listen = "relay.example.com:1" }, []string{"listen relay.example.com:1", "tls.cert"}},
-		"localhost's imitation":  {func(c *Config) { c.Listen = "localhost.example.com:1" }, []string{"tls.cert"}},
-		"everywhere with TLS":    {func(c *Config) { c.Listen, c.TLS.Cert, c.TLS.Key = ":1", file, file }, nil},
-		"no port":                {func(c *Config) { c.Listen = "127.0.0.1" }, []string{`listen address "127.0.0.1"`, "HOST:PORT"}},
-		"half a pair":            {func(c *Config) { c.TLS.Cert = file }, []string{"tls.cert and tls.key must be given together"}},
-		"half a pair, Foreman's": {func(c *Config) { c.Foreman.Key = file }, []string{"foreman.cert and foreman.key must be given together"}},
-		"client CA without TLS":  {func(c *Config) { c.TLS.ClientCA = file }, []string{"tls.client_ca needs tls.cert"}},
-		"broker without TLS":     {func(c *Config) { c.Broker.Listen = "127.0.0.1:1" }, []string{"broker.listen needs", "pki init"}},
-		"a file that is missing": {func(c *Config) { c.Foreman.CA = "/nowhere/ca.pem" }, []string{"foreman.ca /nowhere/ca.pem: no such file"}},
-		"a durability":           {func(c *Config) { c.Durability = "never" }, []string{"never", "fsync"}},
-		"a log format":           {func(c *Config) { c.Log.Format = "xml" }, []string{`log.format is "xml"`, "json console"}},
-		"a log level":            {func(c *Config) { c.Log.Level = "loud" }, []string{`log.level is "loud"`, "debug info warn error"}},
-		"an organization":        {func(c *Config) { c.Organizations = []string{"a\nb"} }, []string{"organization"}},
-		"all at once": {func(c *Config) { c.Listen, c.Log.Level, c.Foreman.Concurrency = "x", "loud", 0 },
-			[]string{"listen address", "log.level", "foreman.concurrency"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			config := defaultConfig()
-			c.change(&config)
-			err := config.check()
-			if c.want == nil {
-				require.NoError(t, err)
-				return
-			}
-			require.Equal(t, exitUsage, exitCode(err))
-			for _, want := range c.want {
-				require.ErrorContains(t, err, want)
-			}
-		})
-	}
-}
-
-// Every number has bounds: its least and greatest are taken, what lies beyond
-// them is refused with the key, the value and the bounds.
-func TestBounds(t *testing.T) {
-	bounds := map[string][2]any{
-		"foreman.attempt_timeout": {100 * time.Millisecond, 10 * time.Minute}, "foreman.concurrency": {1, 1024},
-		"foreman.probe_interval": {10 * time.Millisecond, 5 * time.Second},
-		"limits.quota":           {ByteSize(1 << 20), ByteSize(1 << 50)}, "limits.dead_letter_quota": {ByteSize(1 << 20), ByteSize(1 << 50)},
-		"limits.reserve": {ByteSize(0), ByteSize(1 << 50)}, "limits.max_body": {ByteSize(1 << 10), ByteSize(8128 << 10)},
-		"limits.body_timeout":   {time.Second, 10 * time.Minute},
-		"limits.journal_window": {time.Second, 720 * time.Hour}, "limits.record_window": {time.Minute, 2160 * time.Hour},
-		"limits.stop_timeout": {time.Second, 10 * time.Minute}, "limits.max_age": {time.Minute, 2160 * time.Hour},
-		"limits.max_attempts": {1, 10000}, "limits.first_delay": {time.Millisecond, 10 * time.Minute},
-		"limits.slow_delay": {time.Millisecond, 10 * time.Minute}, "limits.max_delay": {time.Millisecond, 24 * time.Hour},
-		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 65536},
-	}
-	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}} {
-		for i := range reflect.TypeOf(v).NumField() {
-			f := reflect.TypeOf(v).Field(i)
-			key := parent + "." + yamlName(f)
-			bound, known := bounds[key]
-			if f.Type.Kind() == reflect.String {
-				continue
-			}
-			require.True(t, known, "%s has no bounds", key)
-			set := func(offset int64, to any) error {
-				config := defaultConfig()
-				switch key { // what these bound themselves is not in question
-				case "limits.max_delay":
-					config.Limits.FirstDelay, config.Limits.SlowDelay = time.Millisecond, time.Millisecond
-				case "limits.index_entries":
-					config.Limits.IndexLane = 1
-				}
-				field := reflect.ValueOf(&config).Elem().FieldByName(map[string]string{"foreman": "Foreman", "limits": "Limits"}[parent]).Field(i)
-				field.SetInt(reflect.ValueOf(to).Int() + offset)
-				return config.check()
-			}
-			require.NoError(t, set(0, bound[0]), key)
-			require.NoError(t, set(0, bound[1]), key)
-			require.ErrorContains(t, set(-1, bound[0]), key+" is ")
-			require.ErrorContains(t, set(1, bound[1]), key+" is ")
-			require.ErrorContains(t, set(1, bound[1]), "it must be from ")
-		}
 	}
 }
 
