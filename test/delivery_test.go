@@ -138,7 +138,13 @@ func TestWhatForemansAnswersMakeOfAMessage(t *testing.T) {
 			require.Less(t, resp.StatusCode, 300, string(answer))
 			f.awaitRequests(c.tries, 30*time.Second)
 			f.awaitState(resp.Header.Get("Location"), c.want)
-			require.Len(t, f.foreman.Requests(), c.tries)
+			tries := 0
+			for _, r := range f.foreman.Requests() { // a message of another case may be tried again meanwhile
+				if r.Header.Get("Relay-Message-Id") == resp.Header.Get("Relay-Message-Id") {
+					tries++
+				}
+			}
+			require.Equal(t, c.tries, tries)
 		})
 	}
 }

@@ -68,15 +68,16 @@ func (s *Server) behave(w http.ResponseWriter, r *http.Request, rule Rule, rec *
 		defer t.Stop()
 		select {
 		case <-t.C:
-		case <-s.stopping():
+			return false
+		case <-r.Context().Done(): // the client has given up, or Stop has cut it off
+			panic(http.ErrAbortHandler)
 		}
-		return false
 	case HTML503:
-		page(w, rec, http.StatusServiceUnavailable, "<html><head><title>503 Service Unavailable</title></head><body>The server is temporarily unable to service your request.</body></html>")
+		s.page(w, rec, http.StatusServiceUnavailable, "<html><head><title>503 Service Unavailable</title></head><body>The server is temporarily unable to service your request.</body></html>")
 	case BadGateway:
-		page(w, rec, http.StatusBadGateway, "<html><head><title>502 Proxy Error</title></head><body>The proxy server received an invalid response.</body></html>")
+		s.page(w, rec, http.StatusBadGateway, "<html><head><title>502 Proxy Error</title></head><body>The proxy server received an invalid response.</body></html>")
 	case Maintenance:
-		page(w, rec, http.StatusOK, "<html><body>We are down for maintenance.</body></html>")
+		s.page(w, rec, http.StatusOK, "<html><body>We are down for maintenance.</body></html>")
 	default:
 		return false
 	}
@@ -84,8 +85,8 @@ func (s *Server) behave(w http.ResponseWriter, r *http.Request, rule Rule, rec *
 }
 
 // page is an answer of something that is not Foreman.
-func page(w http.ResponseWriter, rec *Request, status int, html string) {
-	rec.Status = status
+func (s *Server) page(w http.ResponseWriter, rec *Request, status int, html string) {
+	s.finish(rec, answer{status: status})
 	w.Header().Set("Content-Type", "text/html; charset=iso-8859-1")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, html) // the client may have gone
