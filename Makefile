@@ -14,7 +14,7 @@ lint: ## gofmt, vet and golangci-lint
 	.ci/lint
 
 vuln: ## known vulnerabilities of what we depend on
-	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+	.ci/vuln
 
 demo: ## the relay's story in a terminal
 	go run ./test/demo
