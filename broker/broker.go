@@ -98,7 +98,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()] = q
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.mendTails, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err

@@ -42,3 +42,9 @@ func Events(ctx context.Context, b *Broker, destination string) (uint64, error) 
 	s, err := b.streamState(ctx, eventStream(destination))
 	return s.Msgs, err
 }
+
+// Record stores an event as a drain does.
+func Record(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
+	_, err := recordAt(ctx, b.nc, q, e)
+	return err
+}

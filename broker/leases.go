@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -19,6 +20,7 @@ import (
 // and a start takes every stored lease as renewed just now.
 type leases struct {
 	b    *Broker
+	run  string // names this run of the edge
 	subs []*nats.Subscription
 
 	mu    sync.Mutex
@@ -34,7 +36,7 @@ type slot struct {
 }
 
 func openLeases(ctx context.Context, b *Broker) (*leases, error) {
-	l := &leases{b: b, slots: map[string]*slot{}}
+	l := &leases{b: b, run: nuid.Next(), slots: map[string]*slot{}}
 	for token, q := range b.queues {
 		s := &slot{queue: q}
 		entry, err := b.kv.Get(ctx, leaseKey(q))
@@ -87,7 +89,7 @@ func (l *leases) answer(destination string, msg *nats.Msg) {
 func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseReply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	reply := relay.LeaseReply{TTL: relay.LeaseTTL}
+	reply := relay.LeaseReply{TTL: relay.LeaseTTL, Edge: l.run}
 	for token, s := range l.slots {
 		if s.queue.Destination != destination {
 			continue

@@ -45,6 +45,7 @@ type Drain struct {
 	DrainOptions
 	posts map[string]*post // by queue token
 	soon  time.Duration    // when to ask again
+	edge  string           // the run of the edge that answered last
 }
 
 // NewDrain makes a drain; Run runs it.
@@ -97,6 +98,10 @@ func (d *Drain) renew(ctx, hard context.Context) {
 		}
 		return
 	}
+	if d.edge != "" && d.edge != reply.Edge {
+		d.startOver()
+	}
+	d.edge = reply.Edge
 	for _, g := range reply.Grants {
 		p := d.post(g.Queue)
 		if p == nil {
@@ -114,6 +119,15 @@ func (d *Drain) renew(ctx, hard context.Context) {
 		}
 		p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL))
 	}
+}
+
+// startOver ends all terms: the next ones read anew what is settled.
+func (d *Drain) startOver() {
+	d.Log.Info().Msg("the edge was started again; reading its settled record anew")
+	for _, p := range d.posts {
+		p.lose()
+	}
+	d.soon = askAgain
 }
 
 func (d *Drain) request() LeaseRequest {

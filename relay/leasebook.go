@@ -27,6 +27,9 @@ type DrainStatus struct {
 type LeaseReply struct {
 	TTL    time.Duration `json:"ttl_ns"`
 	Grants []Grant       `json:"grants"`
+	// Edge is one run of the edge. After another one has begun the drain reads
+	// the settled record again: a power cut may have taken the last events.
+	Edge string `json:"edge"`
 }
 
 // Grant is one queue, and whether the drain holds it.

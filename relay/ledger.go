@@ -102,6 +102,18 @@ func (l *Ledger) raiseFloor() {
 // Floor is the highest sequence up to which everything is settled.
 func (l *Ledger) Floor() uint64 { return l.floor }
 
+// Highest is the highest sequence that any event was about.
+func (l *Ledger) Highest() uint64 {
+	highest := l.floor
+	if !l.settled.IsEmpty() {
+		highest = max(highest, l.settled.Maximum())
+	}
+	for sequence := range l.waiting {
+		highest = max(highest, sequence)
+	}
+	return highest
+}
+
 // Through is the sequence of the last event applied.
 func (l *Ledger) Through() uint64 { return l.through }
 

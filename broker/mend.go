@@ -1,0 +1,56 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// voidRoute marks a message that only holds the place of one that was lost.
+const voidRoute = "void"
+
+// mendTails repairs what a power cut can leave behind: an event on the disk whose
+// message is not there any more. The message was never answered (it was not on
+// the disk), but a drain may have delivered it in that moment. Its sequence must
+// not be given to another message, which would pass for settled: the place is
+// filled, and what was not settled is discarded.
+func (b *Broker) mendTails(ctx context.Context) error {
+	for _, q := range b.queues {
+		state, err := b.streamState(ctx, journalStream(q))
+		if err != nil {
+			return err
+		}
+		var known uint64
+		b.accounts[q.Destination].view(q, func(l *relay.Ledger) { known = l.Highest() })
+		for sequence := state.LastSeq + 1; sequence <= known; sequence++ {
+			if err := b.fill(ctx, q, sequence); err != nil {
+				return fmt.Errorf("mend the journal of %s at %d: %w", q, sequence, err)
+			}
+		}
+		if known > state.LastSeq {
+			b.log.Warn().Str("queue", q.String()).Uint64("from", state.LastSeq+1).Uint64("to", known).
+				Msg("messages that were never answered were lost by the disk; their places are filled")
+			if err := b.sync(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *Broker) fill(ctx context.Context, q relay.Queue, sequence uint64) error {
+	m := &relay.Message{ID: relay.FreshID(q), Queue: q, Route: voidRoute, Received: time.Now(), Digest: relay.DigestOf(nil)}
+	if err := storeMessage(ctx, b.nc, m, false); err != nil {
+		return err
+	}
+	a := b.accounts[q.Destination]
+	settled := false
+	a.view(q, func(l *relay.Ledger) { settled = l.Settled(sequence) })
+	if settled {
+		return nil
+	}
+	_, err := recordAt(ctx, b.nc, q, relay.Event{Sequence: sequence, ID: m.ID, State: relay.Discarded, Reason: relay.ReasonMissing})
+	return err
+}

@@ -1,0 +1,36 @@
+package broker_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theforeman/foreman-relay/broker"
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// A power cut took messages that were never answered, but not the events about
+// them: their sequences are not given to others, which would pass for settled.
+func TestALostTailIsFilled(t *testing.T) {
+	dir := stateDir(t)
+	b := open(t, dir, nil)
+	accept(t, b, message("a", "", "1"))
+	for _, e := range []relay.Event{
+		{Sequence: 2, ID: relay.FreshID(queue), State: relay.Delivered, Attempt: 1},
+		{Sequence: 4, ID: relay.FreshID(queue), State: relay.Waiting, Attempt: 1},
+	} { // of sequences 2 to 4 nothing is there
+		require.NoError(t, broker.Record(t.Context(), b, queue, e))
+	}
+	b.Close()
+
+	b = open(t, dir, nil)
+	for _, body := range []string{"5", "6"} {
+		accept(t, b, message("a", "", body))
+	}
+	d := newDestination(delivered)
+	drain(t, b, d, nil)
+	s := status(t, b, settled)
+	require.Equal(t, []string{"1", "5", "6"}, d.bodies())
+	require.Equal(t, []uint64{6, 4, 2}, []uint64{s.Accepted, s.Delivered, s.Discarded})
+	balanced(t, b)
+}

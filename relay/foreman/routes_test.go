@@ -1,0 +1,37 @@
+package foreman
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// FuzzDecode: whatever a body holds, every route's lane and key rules give the
+// same again, and nothing panics.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"config_report":{"host":" Web.Example.COM","reported_at":"2026-11-23 16:13:06 UTC"}}`))
+	f.Add([]byte(`{"name":"İ","facts":{}}`))
+	f.Add([]byte(`{"config_report":[{"host":1}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var doc any
+		if json.Unmarshal(body, &doc) != nil {
+			return
+		}
+		for _, r := range Routes(relay.DefaultPolicy()) {
+			lane := r.Lane.Extract(doc)
+			require.Equal(t, lane, r.Lane.Extract(doc))
+			require.Equal(t, strings.TrimSpace(lane), lane)
+			key, ok := r.Key.Derive(doc)
+			again, okAgain := r.Key.Derive(doc)
+			require.Equal(t, []any{key, ok}, []any{again, okAgain})
+			if ok && utf8.ValidString(key) {
+				require.True(t, strings.HasPrefix(key, r.Key.Type+"\x1f"))
+			}
+		}
+	})
+}
