@@ -36,6 +36,7 @@ type Gate struct {
 	probe   func(context.Context) error
 	limiter adaptivelimiter.AdaptiveLimiter[any]
 	probing chan struct{} // wakes the prober
+	slots   chan struct{} // one for each attempt that is not recorded yet
 
 	mu       sync.Mutex // over every use of circuit: its changes are ours to tell
 	circuit  circuitbreaker.CircuitBreaker[any]
@@ -59,7 +60,8 @@ func (v *verdict) is(up bool) {
 
 // NewGate makes a closed gate. Run must run for an open circuit to close again.
 func NewGate(o GateOptions, probe func(context.Context) error) *Gate {
-	g := &Gate{options: o, probe: probe, changed: make(chan struct{}), probing: make(chan struct{}, 1)}
+	g := &Gate{options: o, probe: probe, changed: make(chan struct{}), probing: make(chan struct{}, 1),
+		slots: make(chan struct{}, o.Concurrency)}
 	g.circuit = circuitbreaker.NewBuilder[any]().
 		WithFailureThreshold(uint(o.Failures)).
 		WithDelay(365 * 24 * time.Hour). // closed again by the probe alone
@@ -92,14 +94,31 @@ func (g *Gate) turn(f func()) {
 	}
 }
 
-// Permit is the right to make one attempt; give it back with Gate.Report or
-// Drop.
+// Permit is the right to make one attempt: give it back with Gate.Report or
+// Drop, and tell Done when what came of it is recorded. In between the attempt
+// counts still: it is what a crash would make again.
 type Permit struct {
 	limit adaptivelimiter.Permit
 }
 
 // Acquire waits until an attempt may be made.
 func (g *Gate) Acquire(ctx context.Context) (*Permit, error) {
+	select {
+	case g.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p, err := g.acquire(ctx)
+	if err != nil {
+		g.Done()
+	}
+	return p, err
+}
+
+// Done ends an attempt.
+func (g *Gate) Done() { <-g.slots }
+
+func (g *Gate) acquire(ctx context.Context) (*Permit, error) {
 	for {
 		if err := g.awaitPassable(ctx); err != nil {
 			return nil, err

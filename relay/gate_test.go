@@ -53,6 +53,7 @@ func (g *gateTest) try(r Result) (Result, bool) {
 	if err != nil {
 		return Result{}, false
 	}
+	defer g.Done()
 	time.Sleep(5 * time.Millisecond)
 	return g.Report(g.t.Context(), p, r), true
 }
@@ -147,6 +148,7 @@ func TestGateRampsUp(t *testing.T) {
 					time.Sleep(20 * time.Millisecond)
 					now.Add(-1)
 					g.Report(ctx, p, Result{Class: ClassDelivered})
+					g.Done()
 				}
 			})
 		}

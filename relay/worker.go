@@ -186,9 +186,13 @@ func (t *term) dispatch(ctx context.Context) {
 		e, ok := t.x.next()
 		if !ok {
 			t.Gate.Drop(permit)
+			t.Gate.Done()
 			continue
 		}
-		t.attempts.Go(func() { t.attempt(ctx, e, permit) })
+		t.attempts.Go(func() {
+			defer t.Gate.Done()
+			t.attempt(ctx, e, permit)
+		})
 	}
 }
 

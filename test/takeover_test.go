@@ -30,7 +30,7 @@ func TestTakeover(t *testing.T) {
 	harness.AwaitQueue(t, f.socket, 20*time.Second, func(s relay.QueueStatus) bool { return s.Drain != "" })
 	two := f.startDrain("--attempt-timeout", takeoverAttempt.String())
 
-	load := &harness.Load{URL: f.url, Clients: 8, Hosts: 4}
+	load := &harness.Load{URL: f.url, Clients: 16, Hosts: 4, Pause: 40 * time.Millisecond}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan struct{})

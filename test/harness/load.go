@@ -18,7 +18,8 @@ import (
 type Load struct {
 	URL     string // of the edge
 	Clients int
-	Hosts   int // per client
+	Hosts   int           // per client
+	Pause   time.Duration // of a client, after each report
 	Client  *http.Client
 
 	mu       sync.Mutex
@@ -49,6 +50,7 @@ func (l *Load) client(ctx context.Context, c int) {
 		for ctx.Err() == nil && !l.post(ctx, host, at) {
 			pause(ctx, 20*time.Millisecond)
 		}
+		pause(ctx, l.Pause)
 	}
 }
 
