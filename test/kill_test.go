@@ -23,7 +23,7 @@ const kills = 20
 func TestKills(t *testing.T) {
 	inBothForms(t, func(t *testing.T, start func(...string) *form) {
 		f := start("--attempt-timeout", "5s")
-		load := &harness.Load{URL: f.url, Clients: 32, Hosts: 3}
+		load := &harness.Load{URL: f.url, Clients: 32, Hosts: 3, Pause: 50 * time.Millisecond}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
