@@ -148,3 +148,20 @@ func TestWhatForemansAnswersMakeOfAMessage(t *testing.T) {
 		})
 	}
 }
+
+// Foreman does not let the relay in: an operator has to act. Nothing is tried in
+// quick succession (Foreman counts failed logins), nothing becomes a dead letter,
+// and the operator sees why.
+func TestADeniedRelayWaits(t *testing.T) {
+	f := startForm(t, false)
+	f.foreman.SetRules(standin.Rule{Mode: standin.Forbidden})
+	f.fill(3, 5)
+	f.awaitRequests(1, 10*time.Second)
+	s := harness.AwaitQueue(t, f.socket, 10*time.Second, func(s relay.QueueStatus) bool { return s.Breaker == "open" })
+	require.Equal(t, []uint64{15, 15, 0}, []uint64{s.Accepted, s.Pending, s.Dead})
+	require.Len(t, f.foreman.Requests(), 1, "one attempt, not fifteen")
+	out, errs, code := harness.Command(t, "message", "show", f.foreman.Requests()[0].Header.Get("Relay-Message-Id"), "--admin-socket", f.socket)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "unauthorized")
+	require.Contains(t, out, "Access denied")
+}

@@ -94,15 +94,18 @@ func (s *Server) page(w http.ResponseWriter, rec *Request, status int, html stri
 
 // process is Foreman itself.
 func (s *Server) process(r *http.Request, doc map[string]any, rule Rule) answer {
+	if r.URL.Path == pingPath && (rule.Mode == Forbidden || rule.Mode == Unauthorize) {
+		rule.Mode = "" // the ping needs no user
+	}
 	switch rule.Mode {
 	case JSON503:
-		return problem(http.StatusServiceUnavailable, "Foreman::MaintenanceException: There are pending migrations")
+		return problem(http.StatusServiceUnavailable, "Foreman::MaintenanceException: There are pending migrations").beforeHeaders()
 	case Error500:
 		return crash()
 	case Forbidden:
 		return answer{status: http.StatusForbidden, body: map[string]any{"error": map[string]any{"message": "Access denied", "details": "Missing one of the required permissions: create_config_reports"}}}
 	case Unauthorize:
-		return answer{status: http.StatusUnauthorized, body: map[string]any{"error": map[string]string{"message": "Unable to authenticate user "}}}
+		return answer{status: http.StatusUnauthorized, body: map[string]any{"error": map[string]string{"message": "Unable to authenticate user "}}}.beforeHeaders()
 	}
 	switch {
 	case r.Method == http.MethodGet && r.URL.Path == pingPath:
@@ -112,7 +115,7 @@ func (s *Server) process(r *http.Request, doc map[string]any, rule Rule) answer 
 		return s.post(r, doc, s.store.addReport)
 	case r.Method == http.MethodPost && isOne(r.URL.Path, "/api/hosts/facts", "/api/v2/hosts/facts"):
 		if rule.Mode == BuildMode {
-			return problem(http.StatusUnprocessableEntity, "Host is pending for Build")
+			return problem(http.StatusUnprocessableEntity, "ERF42-9911 [Foreman::Exception]: Host is pending for Build")
 		}
 		return s.post(r, doc, s.store.addFacts)
 	default:
@@ -137,7 +140,7 @@ func (s *Server) post(r *http.Request, doc map[string]any, add func(map[string]a
 		return answer{status: http.StatusUnsupportedMediaType, body: map[string]any{"error": map[string]string{"message": "Media type in 'Content-Type' must be 'application/json'"}}}
 	}
 	if doc == nil {
-		return answer{status: http.StatusBadRequest, body: map[string]any{"status": 400, "error": "There was a problem in the JSON you submitted: unexpected token"}}
+		return answer{status: http.StatusBadRequest, body: map[string]any{"status": 400, "error": "There was a problem in the JSON you submitted: unexpected token"}}.beforeHeaders()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,8 +161,10 @@ func (s *Server) finish(rec *Request, a answer) {
 func write(w http.ResponseWriter, a answer) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Foreman_version", "3.13.0")
-	h.Set("Foreman_api_version", "2")
+	if !a.bare {
+		h.Set("Foreman_version", "3.13.0")
+		h.Set("Foreman_api_version", "2")
+	}
 	w.WriteHeader(a.status)
 	_ = json.NewEncoder(w).Encode(a.body) // the client may have gone
 }

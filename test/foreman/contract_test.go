@@ -48,8 +48,9 @@ func TestAnswersOfForeman(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.status, got.status, got.body)
 			assert.Contains(t, got.body, c.says)
-			assert.Equal(t, "2", got.header.Get("Foreman_api_version"))
-			assert.NotEmpty(t, got.header.Get("Foreman_version"))
+			versioned := c.status != http.StatusBadRequest // JSON is read before the headers are set
+			assert.Equal(t, versioned, got.header.Get("Foreman_api_version") == "2")
+			assert.Equal(t, versioned, got.header.Get("Foreman_version") != "")
 			require.Len(t, s.Requests(), 1)
 			assert.Equal(t, c.status, s.Requests()[0].Status)
 			assert.Equal(t, c.status == 201, s.Requests()[0].Counted)

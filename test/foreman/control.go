@@ -49,8 +49,16 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 		s.Forget()
 	case "PUT rules":
 		var rules []Rule
-		if err := json.NewDecoder(r.Body).Decode(&rules); err != nil {
-			http.Error(w, "rules must be a JSON list: "+err.Error(), http.StatusBadRequest)
+		decoder := json.NewDecoder(r.Body)
+		decoder.DisallowUnknownFields()
+		err := decoder.Decode(&rules)
+		for _, rule := range rules {
+			if _, unknown := ParseMode(string(rule.Mode)); unknown != nil && err == nil {
+				err = unknown
+			}
+		}
+		if err != nil {
+			http.Error(w, "rules must be a JSON list of rules: "+err.Error(), http.StatusBadRequest)
 			return
 		}
 		s.SetRules(rules...)

@@ -2,6 +2,7 @@ package standin_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,4 +47,16 @@ func TestControlSetsRulesAndIsNotTouchedByThem(t *testing.T) {
 	require.Equal(t, 400, set(`{"mode":"up"}`), "not a list")
 	require.Equal(t, 200, set(`[]`))
 	assert.Equal(t, 201, post(t, s, reports, report("a", noon)).status)
+}
+
+func TestUnknownRulesAreRefused(t *testing.T) {
+	s := start(t)
+	for _, bad := range []string{`[{"mode":"sideways"}]`, `[{"mode":"slow","speed":1}]`, `{}`, ``} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL()+"/_standin/rules", strings.NewReader(bad))
+		require.NoError(t, err)
+		resp, err := client(t).Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusBadRequest, resp.StatusCode, bad)
+	}
 }

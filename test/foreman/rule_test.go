@@ -24,10 +24,10 @@ func TestModesThatAnswer(t *testing.T) {
 		standin.HTML503:     {503, 503, 503, false, "<html>"},
 		standin.BadGateway:  {502, 502, 502, false, "<html>"},
 		standin.Maintenance: {200, 200, 200, false, "<html>"},
-		standin.JSON503:     {503, 503, 503, true, "MaintenanceException"},
+		standin.JSON503:     {503, 503, 503, false, "MaintenanceException"},
 		standin.Error500:    {500, 500, 500, true, "Internal Server Error"},
-		standin.Forbidden:   {403, 403, 403, true, "Missing one of the required permissions"},
-		standin.Unauthorize: {401, 401, 401, true, "Unable to authenticate user"},
+		standin.Forbidden:   {403, 403, 200, true, "Missing one of the required permissions"},
+		standin.Unauthorize: {401, 401, 200, false, "Unable to authenticate user"},
 		standin.BuildMode:   {201, 422, 200, true, "Host is pending for Build"},
 	} {
 		t.Run(string(mode), func(t *testing.T) {

@@ -25,6 +25,13 @@ type answer struct {
 	status  int
 	body    any
 	counted bool
+	bare    bool
+}
+
+// beforeHeaders: Foreman answers so before it sets its version headers.
+func (a answer) beforeHeaders() answer {
+	a.bare = true
+	return a
 }
 
 func problem(status int, text string) answer {
@@ -42,7 +49,7 @@ func crash() answer {
 func (st *store) addReport(doc map[string]any) answer {
 	report, ok := doc["config_report"].(map[string]any)
 	if !ok {
-		return problem(http.StatusUnprocessableEntity, "ERF42-7934 [Foreman::Exception]: Invalid report")
+		return problem(http.StatusUnprocessableEntity, "ERF42-2399 [Foreman::Exception]: Invalid report")
 	}
 	host, isText := report["host"].(string)
 	text, _ := report["reported_at"].(string)
