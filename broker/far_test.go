@@ -136,3 +136,15 @@ func TestASecondDrainStandsByAndTakesOver(t *testing.T) {
 	require.Equal(t, "two", s.Drain)
 	balanced(t, b)
 }
+
+// The embedded server calls its logger's Fatalf when it cannot listen; the
+// process lives on, and the start is refused with the reason.
+func TestABrokerPortInUseIsAnError(t *testing.T) {
+	b, certs := listening(t)
+	start := time.Now()
+	_, err := broker.Open(t.Context(), broker.Options{StateDir: stateDir(t), Queues: []relay.Queue{queue}, Log: zerolog.Nop(),
+		Listen: &broker.ListenOptions{Address: b.Address(), CertFile: filepath.Join(certs, "edge.crt"),
+			KeyFile: filepath.Join(certs, "edge.key"), ClientCAFile: filepath.Join(certs, "ca.crt")}})
+	require.ErrorContains(t, err, "--broker-listen")
+	require.Less(t, time.Since(start), 30*time.Second)
+}

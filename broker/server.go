@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +77,9 @@ func startServer(dir string, always bool, queues []relay.Queue, listen *ListenOp
 	s.Start()
 	if err := e.awaitHealthy(); err != nil {
 		e.stop()
+		if listen != nil && strings.Contains(err.Error(), "address already in use") {
+			err = fmt.Errorf("broker address %s is in use: another program listens there; stop it, or give --broker-listen another address: %w", listen.Address, err)
+		}
 		return nil, err
 	}
 	return e, nil
@@ -173,19 +177,21 @@ func loadPool(file string) (*x509.CertPool, error) {
 // awaitHealthy waits until every stream is recovered. A stream that cannot be
 // recovered must stop the start: it would silently be made anew.
 func (e *embedded) awaitHealthy() error {
+	const look = 10 * time.Millisecond
 	deadline := time.Now().Add(startTimeout)
-	if !e.server.ReadyForConnections(startTimeout) {
-		return fmt.Errorf("embedded broker did not start: %s", e.complaint())
-	}
 	for {
+		started := e.server.ReadyForConnections(look)
 		err := e.healthy()
-		if err == nil {
+		switch {
+		case started && err == nil:
 			return nil
+		case e.fatal.Load() != nil:
+			return fmt.Errorf("embedded broker: %w", err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("embedded broker is not healthy after %v: %w (its log says why)", startTimeout, err)
+		case started:
+			time.Sleep(look)
 		}
-		if e.fatal.Load() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("embedded broker is not healthy: %w (%s)", err, e.complaint())
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -197,13 +203,6 @@ func (e *embedded) healthy() error {
 		return errors.New(h.Error)
 	}
 	return nil
-}
-
-func (e *embedded) complaint() string {
-	if f := e.fatal.Load(); f != nil {
-		return *f
-	}
-	return "see the log for its reason"
 }
 
 // connect opens a connection inside the process.
@@ -244,7 +243,7 @@ func (l *serverLog) Errorf(f string, v ...any)  { l.e.log.Error().Msgf(f, v...) 
 func (l *serverLog) Debugf(f string, v ...any)  { l.e.log.Debug().Msgf(f, v...) }
 func (l *serverLog) Tracef(f string, v ...any)  { l.e.log.Trace().Msgf(f, v...) }
 func (l *serverLog) Fatalf(f string, v ...any) {
-	text := fmt.Sprintf(f, v...)
+	text := strings.TrimSpace(fmt.Sprintf(f, v...))
 	l.e.fatal.Store(&text)
 	l.e.log.Error().Msg("embedded broker: " + text)
 }

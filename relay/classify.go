@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -121,6 +122,10 @@ func RedirectText(a Answer) string {
 func ErrorText(err error) string {
 	if err == nil {
 		return ""
+	}
+	var located *url.Error
+	if errors.As(err, &located) { // its text repeats the URL, and a query may hold a token
+		err = located.Err
 	}
 	for _, name := range []func(error) string{
 		refusedProblem, certificateProblem, protocolProblem, nameProblem, timeProblem, connectionProblem,

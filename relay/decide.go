@@ -71,16 +71,19 @@ func orReason(reason, fallback string) string {
 
 // doubled is first * 2^(n-1), at most limit, without overflow.
 func doubled(first, limit time.Duration, n int) time.Duration {
-	d := first
+	d := max(first, minDelay)
 	for i := 1; i < n && d < limit; i++ {
+		if d > limit/2 {
+			return limit
+		}
 		d *= 2
 	}
-	return min(d, limit)
+	return min(d, max(limit, minDelay))
 }
 
 // jittered spreads a delay over (0, d]: full jitter.
 func jittered(d time.Duration, jitter float64) time.Duration {
-	return min(d, max(minDelay, time.Duration(float64(d)*(1-jitter))))
+	return min(d, max(minDelay, d-time.Duration(float64(d)*jitter)))
 }
 
 // ParseRetryAfter reads the header's two forms, seconds and an HTTP date; 0 for

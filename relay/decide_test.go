@@ -94,3 +94,20 @@ func TestParseRetryAfter(t *testing.T) {
 		require.Equal(t, want, ParseRetryAfter(value, decideNow), fmt.Sprintf("%q", value))
 	}
 }
+
+// A policy may be written with zeros, or with a cap that doubling would overflow.
+func TestADelayIsNeitherZeroNorOverflown(t *testing.T) {
+	for name, p := range map[string]Policy{
+		"zeros":    {MaxAttempts: math.MaxInt, MaxAge: time.Hour},
+		"no limit": {FirstDelay: time.Second, SlowDelay: time.Second, MaxDelay: math.MaxInt64, MaxAttempts: math.MaxInt, MaxAge: time.Hour},
+	} {
+		for _, class := range []Class{ClassTransient, ClassNotReady, ClassDenied} {
+			for attempt := 1; attempt <= 10_000; attempt++ {
+				o := Decide(p, Attempt{Number: attempt, Accepted: decideNow}, Result{Class: class}, decideNow, 0)
+				if d := o.Next.Sub(decideNow); d < minDelay || d > time.Hour || attempt > 100 && name == "no limit" && d != time.Hour {
+					t.Fatalf("%s, %s, attempt %d: %v", name, class, attempt, d)
+				}
+			}
+		}
+	}
+}

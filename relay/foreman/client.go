@@ -14,6 +14,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,9 @@ const (
 	maxAnswer             = 64 << 10         // bytes of an answer that are read for judging
 	maxDrain              = 1 << 20          // bytes of an answer that are read to keep the connection
 	maxAnswerHeader       = 64 << 10
+	// idleTimeout is below Apache's default KeepAliveTimeout of 5 s: a request that
+	// meets a closing connection is lost, and looks like an outage.
+	idleTimeout = 4 * time.Second
 )
 
 // Options make a Client.
@@ -67,7 +71,7 @@ func New(o Options) (*Client, error) {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: relay.DialGuard(base.Hostname())}
 	return &Client{options: o, base: base, http: &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config,
-			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: 90 * time.Second,
+			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: idleTimeout,
 			MaxResponseHeaderBytes: maxAnswerHeader, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -126,25 +130,9 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	if err != nil {
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
 	}
-	req.GetBody = unlessSent(&sent, m.Body)
 	answer := c.do(req)
 	answer.Sent = sent.Load()
 	return Classify(answer, c.options.Now())
-}
-
-// errSent keeps one attempt one attempt.
-var errSent = errors.New("the request was sent once already")
-
-// unlessSent lets the transport try another connection when the one it took had
-// been closed meanwhile, but only while nothing of the request was sent:
-// because of the Idempotency-Key it would send again by itself otherwise.
-func unlessSent(sent *atomic.Bool, body []byte) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) {
-		if sent.Load() {
-			return nil, errSent
-		}
-		return io.NopCloser(bytes.NewReader(body)), nil
-	}
 }
 
 func (c *Client) request(ctx context.Context, m *relay.Message) (*http.Request, error) {
@@ -166,13 +154,23 @@ func (c *Client) request(ctx context.Context, m *relay.Message) (*http.Request, 
 	}
 	for name, value := range map[string]string{"Content-Type": m.ContentType, "Accept": m.Accept,
 		"Content-Encoding": m.ContentEncoding, "X-Request-Id": m.RequestID, "User-Agent": c.options.UserAgent,
-		"Idempotency-Key": headerValue(key), "Relay-Message-Id": m.ID} {
+		"Relay-Message-Id": m.ID,
+		"Accept-Language":  "en", // what a 422 means is known by its words, and Foreman translates them
+		// Spelled so that package http does not see it: a request with this header
+		// it sends again by itself, and Foreman does not know the header.
+		"idempotency-key": headerValue(key)} {
+		if strings.ContainsFunc(value, unfit) {
+			return nil, fmt.Errorf("the message's %s cannot be sent: %q", name, value)
+		}
 		if value != "" {
-			req.Header.Set(name, value)
+			req.Header[name] = []string{value}
 		}
 	}
 	return req, nil
 }
+
+// unfit: no header may hold it (RFC 9110, 5.5).
+func unfit(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // headerValue makes a derived key, which may hold anything, fit for a header.
 func headerValue(s string) string {
@@ -190,13 +188,16 @@ func (c *Client) target(path string) (string, error) {
 	}
 	rest, query, _ := strings.Cut(path, "?")
 	u := *c.base
-	u.RawQuery = query
+	u.RawQuery = strings.ReplaceAll(query, " ", "%20") // one would end the request line
 	if !strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, "//") {
 		return "", fmt.Errorf("path %q does not begin with one slash", rest)
 	}
 	plain, err := url.PathUnescape(rest)
 	if err != nil {
 		return "", fmt.Errorf("path %q: %w", rest, err)
+	}
+	if slices.ContainsFunc(strings.Split(plain, "/"), func(part string) bool { return part == "." || part == ".." }) {
+		return "", fmt.Errorf("path %q has dots for a part", rest) // it would lead out of a base path
 	}
 	u.Path = strings.TrimSuffix(c.base.Path, "/") + plain
 	u.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + rest
@@ -210,6 +211,9 @@ func (c *Client) do(req *http.Request) relay.Answer {
 		return relay.Answer{Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read counts
+	if resp.StatusCode < 200 {               // 101: its body is the connection, which no deadline ends
+		return relay.Answer{Status: resp.StatusCode, Header: resp.Header}
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil && resp.StatusCode <= 299 {
 		// Only the rest of the page is missing; the status was said.
