@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type Channel struct {
 	link   context.Context // ends when the connection is lost, and is replaced
 	lost   context.CancelFunc
 	closed bool
+	why    error // why the last try to connect failed
 }
 
 // errNoLink: there is no connection to the broker at this moment.
@@ -101,6 +103,11 @@ func (c *Channel) options() []nats.Option {
 				c.log.Warn().Err(err).Msg("the connection to the broker was lost; connecting again")
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.why = err
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) { c.log.Info().Msg("connected to the broker again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if !c.isClosed() {
@@ -127,11 +134,25 @@ func (c *Channel) linked() context.Context {
 // call bounds one request: by time, and by the connection it is made on.
 func (c *Channel) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if !c.nc.IsConnected() {
-		return nil, nil, errNoLink
+		return nil, nil, c.noLink()
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	stop := context.AfterFunc(c.linked(), cancel)
 	return ctx, func() { stop(); cancel() }, nil
+}
+
+// noLink says why there is no connection, where that is known.
+func (c *Channel) noLink() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.why == nil:
+		return errNoLink
+	case errors.Is(c.why, nats.ErrAuthorization), strings.Contains(c.why.Error(), "Authorization Violation"):
+		return fmt.Errorf("%w: it does not let this certificate in; one with the URI %s is needed", errNoLink, DrainUser(c.destination))
+	default:
+		return fmt.Errorf("%w: %w", errNoLink, c.why)
+	}
 }
 
 func (c *Channel) isClosed() bool {

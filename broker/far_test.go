@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,11 @@ func TestOnlyADrainsCertificateIsLetIn(t *testing.T) {
 			require.Error(t, err)
 		})
 	}
+	wrong := dial(t, b, certs, "host.example.com")
+	require.Eventually(t, func() bool {
+		_, err := wrong.Lease(t.Context(), relay.LeaseRequest{Instance: "i", Session: "s"})
+		return err != nil && strings.Contains(err.Error(), broker.DrainUser("foreman"))
+	}, 10*time.Second, 20*time.Millisecond, "the drain is told which certificate it needs")
 	_, err = nats.Connect("tls://"+b.Address(), nats.RootCAs(filepath.Join(certs, "ca.crt")), nats.TLSHandshakeFirst())
 	require.Error(t, err, "no certificate")
 }

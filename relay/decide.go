@@ -40,10 +40,10 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 		d = jittered(doubled(p.FirstDelay, p.MaxDelay, a.Number), jitter)
 	case ClassNotReady:
 		o.Reason = orReason(r.Reason, ReasonNotReady)
-		d = jittered(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
+		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
 	case ClassDenied:
 		o.Reason, o.Counted = orReason(r.Reason, ReasonUnauthorized), false
-		d = jittered(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
+		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
 	default: // an outage, confirmed or not, burns no attempt
 		return Outcome{State: Queued, Reason: r.Reason}
 	}
@@ -84,6 +84,12 @@ func doubled(first, limit time.Duration, n int) time.Duration {
 // jittered spreads a delay over (0, d]: full jitter.
 func jittered(d time.Duration, jitter float64) time.Duration {
 	return min(d, max(minDelay, d-time.Duration(float64(d)*jitter)))
+}
+
+// slowed spreads a delay over [d/2, d]: where somebody must act first, soon is
+// too soon.
+func slowed(d time.Duration, jitter float64) time.Duration {
+	return d/2 + jittered(d-d/2, jitter)
 }
 
 // ParseRetryAfter reads the header's two forms, seconds and an HTTP date; 0 for

@@ -46,6 +46,8 @@ type Drain struct {
 	posts map[string]*post // by queue token
 	soon  time.Duration    // when to ask again
 	edge  string           // the run of the edge that answered last
+
+	silence string // what was logged last of an edge that does not answer
 }
 
 // NewDrain makes a drain; Run runs it.
@@ -92,12 +94,10 @@ func (d *Drain) renew(ctx, hard context.Context) {
 	defer cancel()
 	reply, err := d.Registrar.Lease(callCtx, d.request())
 	if err != nil {
-		if ctx.Err() == nil {
-			d.Log.Warn().Err(err).Msg("the edge does not answer; leases are not renewed")
-			d.soon = askAgain
-		}
+		d.unanswered(ctx, err)
 		return
 	}
+	d.silence = ""
 	if d.edge != "" && d.edge != reply.Edge {
 		d.startOver()
 	}
@@ -118,6 +118,18 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			continue
 		}
 		p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL))
+	}
+}
+
+// unanswered asks again soon, and logs why once, not at every try.
+func (d *Drain) unanswered(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	d.soon = askAgain
+	if d.silence != err.Error() {
+		d.silence = err.Error()
+		d.Log.Warn().Err(err).Msg("the edge does not answer; leases are not renewed")
 	}
 }
 

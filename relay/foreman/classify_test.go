@@ -139,10 +139,11 @@ func TestOneReportHasOneKey(t *testing.T) {
 		return k
 	}
 	puppet := key("Web.Example.com", "2026-11-23 16:13:06 UTC")
-	for _, at := range []string{"2026-11-23 16:13:06+00:00", "2026-11-23T16:13:06Z", "2026-11-23 17:13:06 +01:00", "2026-11-23 16:13:06", " 2026-11-23T16:13:06.9+00:00"} {
+	for _, at := range []string{"2026-11-23 16:13:06+00:00", "2026-11-23T16:13:06Z", "2026-11-23 17:13:06 +01:00", "2026-11-23 16:13:06", " 2026-11-23T16:13:06.000+00:00"} {
 		require.Equal(t, puppet, key("web.example.com ", at), at)
 	}
 	require.NotEqual(t, puppet, key("web.example.com", "2026-11-23 16:13:07 UTC"))
+	require.NotEqual(t, puppet, key("web.example.com", "2026-11-23T16:13:06.9Z"), "a fraction tells two reports apart")
 	require.NotEqual(t, puppet, key("web2.example.com", "2026-11-23 16:13:06 UTC"))
 	require.NotEqual(t, key("a", "yesterday at 7"), key("a", "yesterday at 8"), "unknown spellings are kept")
 	_, ok := Routes(relay.DefaultPolicy())[1].Key.Derive(map[string]any{"name": "a"})

@@ -54,7 +54,7 @@ func normalTime(value string) string {
 	value = strings.TrimSpace(value)
 	for _, layout := range timeLayouts {
 		if t, err := time.Parse(layout, value); err == nil {
-			return t.UTC().Truncate(time.Second).Format(time.RFC3339)
+			return t.UTC().Format(time.RFC3339Nano)
 		}
 	}
 	return value
