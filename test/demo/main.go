@@ -79,7 +79,7 @@ func run() error {
 }
 
 func (s *story) begin() error {
-	build := exec.Command("go", "build", "-o", filepath.Join(s.dir, "foreman-relay"), "github.com/theforeman/foreman-relay/cmd/foreman-relay")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(s.dir, "foreman-relay"), "github.com/theforeman/foreman-relay/cmd/foreman-relay")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w: %s", err, out)
 	}

@@ -29,7 +29,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "foreman-relay")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/theforeman/foreman-relay/cmd/foreman-relay").CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "github.com/theforeman/foreman-relay/cmd/foreman-relay").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
