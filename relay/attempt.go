@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // attempt is one try to deliver the head of a lane: fetch its body, deliver,
@@ -130,6 +129,3 @@ func (t *term) report(a AttemptReport) {
 		t.Observe(a)
 	}
 }
-
-// Age is how long a message has waited.
-func (e Entry) Age(now time.Time) time.Duration { return now.Sub(e.Accepted) }

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 )
 
@@ -117,16 +116,15 @@ type DeadLetter struct {
 
 // AuditReport is the proof of one queue's ledger, or what breaks it.
 type AuditReport struct {
-	Organization string          `json:"organization"`
-	Destination  string          `json:"destination"`
-	Balanced     bool            `json:"balanced"`
-	Accepted     uint64          `json:"accepted"`
-	Pending      uint64          `json:"pending"`
-	Totals       Totals          `json:"totals"`
-	EventsRead   uint64          `json:"events_read"`
-	SettledTwice uint64          `json:"settled_twice"` // recorded again after a crash or takeover; counted once
-	Findings     []AuditFinding  `json:"findings"`
-	Base         json.RawMessage `json:"base,omitempty"`
+	Organization string         `json:"organization"`
+	Destination  string         `json:"destination"`
+	Balanced     bool           `json:"balanced"`
+	Accepted     uint64         `json:"accepted"`
+	Pending      uint64         `json:"pending"`
+	Totals       Totals         `json:"totals"`
+	EventsRead   uint64         `json:"events_read"`
+	SettledTwice uint64         `json:"settled_twice"` // recorded again after a crash or takeover; counted once
+	Findings     []AuditFinding `json:"findings"`
 }
 
 // AuditFinding is one thing that breaks the ledger.
