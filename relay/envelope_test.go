@@ -13,7 +13,7 @@ func sample() *Message {
 	q := Queue{Organization: "ACME / Werk 1", Destination: "foreman"}
 	return &Message{ID: KeyedID(q, "k\x1fey"), Queue: q, Route: "report", Lane: "höst.example.com", Key: "k\x1fey 100%", Method: "POST",
 		Path: "/api/config_reports?a=b%20c", ContentType: "application/json", Accept: "*/*, application/json,version=2", RequestID: "r",
-		Header: map[string]string{"X-Forwarded-For": "192.0.2.1", "X-Rhn-Provisioning-Mac-0": "eth0 00:11 ü"},
+		Header:   map[string]string{"X-Forwarded-For": "192.0.2.1", "X-Rhn-Provisioning-Mac-0": "eth0 00:11 ü"},
 		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body")}
 }
 

@@ -54,11 +54,11 @@ func convertAnsible(_ context.Context, _ Options, m *relay.Message) (delivery, e
 		describe(result, &n, &words)
 	}
 	body := ansibleBody{Format: "ansible", ID: r.UUID, Host: r.Host, ReportedAt: r.ReportedAt, ReportedAtProxy: rubyTime(m.Received),
-		Results: r.Results, Summary: summary{Foreman: n, Native: r.native()}, Keywords: words.list, CheckMode: r.CheckMode}
+		Results: r.Results, Summary: summary{Foreman: n, Native: r.native()}, Keywords: words.all(), CheckMode: r.CheckMode}
 	if body.ID == nil {
 		body.ID = relay.UUID(m.ID)
 	}
-	return hostReportDelivery(hostReport{Format: "ansible", Host: r.Host, Keywords: words.list, counts: n}, m, body)
+	return hostReportDelivery(hostReport{Format: "ansible", Host: r.Host, Keywords: body.Keywords, counts: n}, m, body)
 }
 
 // describe adds to a result its level and a line for people, and counts it.

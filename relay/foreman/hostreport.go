@@ -41,9 +41,6 @@ func hostReportDelivery(r hostReport, m *relay.Message, body any) (delivery, err
 		return delivery{}, fmt.Errorf("write the report as JSON: %w", err)
 	}
 	r.Version, r.ReportedAt, r.Body = 1, rubyTime(m.Received), string(text)
-	if r.Keywords == nil {
-		r.Keywords = []string{}
-	}
 	all, err := json.Marshal(map[string]hostReport{"host_report": r})
 	if err != nil {
 		return delivery{}, fmt.Errorf("write the host report as JSON: %w", err)
@@ -59,6 +56,9 @@ type keywords struct {
 	list []string
 	seen map[string]bool
 }
+
+// all is a list, an empty one too.
+func (k *keywords) all() []string { return append([]string{}, k.list...) }
 
 func (k *keywords) add(words ...string) {
 	if k.seen == nil {

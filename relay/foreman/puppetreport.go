@@ -79,7 +79,7 @@ func (p *puppetReport) body(m *relay.Message, host string) puppetBody {
 	b.ResourceStatuses = p.resources()
 	b.Summary = p.summary()
 	b.EvaluationTimes = p.evaluationTimes()
-	b.Keywords = p.words.list
+	b.Keywords = p.words.all()
 	return b
 }
 

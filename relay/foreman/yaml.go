@@ -78,7 +78,7 @@ func parseYAML(text []byte) (any, error) {
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return nil, fmt.Errorf("the body is not YAML: %.200s", err.Error())
+		return nil, yamlProblem(err)
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
 		return nil, errors.New("the body holds no YAML document")
@@ -86,6 +86,19 @@ func parseYAML(text []byte) (any, error) {
 	r := &yamlReader{anchors: map[string]ast.Node{}}
 	value := r.read(file.Docs[0].Body, 0)
 	return value, r.err
+}
+
+// yamlProblem says what and where, in its own words: the parser's error text
+// repeats the document around it, and takes minutes for a large one.
+func yamlProblem(err error) error {
+	var found interface {
+		GetMessage() string
+		GetToken() *token.Token
+	}
+	if !errors.As(err, &found) || found.GetToken() == nil {
+		return errors.New("the body is not YAML")
+	}
+	return fmt.Errorf("the body is not YAML: line %d: %.200s", found.GetToken().Position.Line, found.GetMessage())
 }
 
 // checkNesting refuses what would send the parser down too deep. By indentation
@@ -96,7 +109,7 @@ func checkNesting(tokens token.Tokens) error {
 		if t.Position.Line != line {
 			onLine, line = 0, t.Position.Line
 		}
-		isMark := t.Type == token.TagType || t.Type == token.AnchorType
+		isMark := t.Type == token.TagType || t.Type == token.AnchorType || t.PreviousType() == token.AnchorType // the anchor's name
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
@@ -186,6 +199,9 @@ func (r *yamlReader) scalar(n ast.Node) any {
 		return r.read(n.Value, maxYAMLDepth) // a key is a scalar
 	case *ast.StringNode:
 		r.text += len(n.Value)
+		if n.Token.Type == token.StringType { // :notice is a symbol of Ruby, and meant as its name
+			return strings.TrimPrefix(n.Value, ":")
+		}
 		return n.Value
 	case *ast.LiteralNode:
 		r.text += len(n.Value.Value)
