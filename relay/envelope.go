@@ -130,9 +130,3 @@ func escape(s string) string {
 	}
 	return url.PathEscape(s)
 }
-
-// EnvelopeMarks reads the two marks that a drain needs before the body: whether
-// the message has a key, and whether that key was settled before.
-func EnvelopeMarks(h map[string][]string) (keyed, settledBefore bool) {
-	return first(h, hdrKey) != "", first(h, hdrSettledBefore) == "yes"
-}
