@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -19,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/schemas"
 )
 
 // bodyRules say how a request's body is read.
@@ -157,19 +156,27 @@ func contentEncoding(values []string, decodeGzip bool) (encoding string, decode 
 	}
 }
 
-// decodeJSON reads one JSON document; an error says where it ends. A number that
-// no float64 can hold is no error: it is left out of doc only, and Ruby reads it.
-func decodeJSON(body []byte) (any, error) {
-	var doc any
-	err := json.Unmarshal(body, &doc)
-	var number *json.UnmarshalTypeError // the only one into an any; decoding went on
-	if err == nil || errors.As(err, &number) {
-		return doc, nil
+// decodeJSON reads one JSON document as far as the shape looks at it; an error
+// says where it ends.
+func decodeJSON(body []byte, shape *schemas.Shape) (any, error) {
+	doc, err := schemas.Sketch(body, shape)
+	if err != nil {
+		return nil, &relay.Error{Code: relay.CodeMalformed, Detail: "the body is not JSON " + err.Error()}
 	}
-	where := ""
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		where = fmt.Sprintf(" at byte %d", syntax.Offset)
+	return doc, nil
+}
+
+// shapeOf is what is looked at of a route's bodies: by its schema, for its lane
+// and for its key.
+func shapeOf(r relay.Route) *schemas.Shape {
+	shape := schemas.ShapeOf(r.Schema)
+	for _, source := range slices.Concat(r.Lane.From, r.Key.From) {
+		switch {
+		case source.Names:
+			shape.WithNames(source.Pointer)
+		case source.Pointer != "":
+			shape.With(source.Pointer)
+		}
 	}
-	return nil, &relay.Error{Code: relay.CodeMalformed, Detail: "the body is not JSON" + where + ": " + err.Error()}
+	return shape
 }

@@ -41,6 +41,7 @@ type EdgeOptions struct {
 type Edge struct {
 	EdgeOptions
 	echo     *echo.Echo
+	shapes   map[string]*schemas.Shape // by route
 	refusing atomic.Bool
 	seconds  *seconds
 }
@@ -50,11 +51,12 @@ func NewEdge(o EdgeOptions) *Edge {
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = DefaultBodyTimeout
 	}
-	e := &Edge{EdgeOptions: o, seconds: newSeconds(o.Now())}
+	e := &Edge{EdgeOptions: o, shapes: map[string]*schemas.Shape{}, seconds: newSeconds(o.Now())}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
 	e.echo.Use(e.hurry, e.gate)
 	o.Metrics.expect(o.Organization, o.Routes)
 	for _, r := range o.Routes {
+		e.shapes[r.Name] = shapeOf(r)
 		for _, path := range r.Paths {
 			e.echo.Add(r.Method, path, e.hostFacing(r)).Name = r.Name
 		}
@@ -212,7 +214,7 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) erro
 func (e *Edge) view(m *relay.Message, r relay.Route, req *http.Request) (relay.Request, error) {
 	view := relay.Request{Body: m.Body, Digest: m.Digest, Address: clientAddress(req)}
 	if r.Schema != "" {
-		doc, err := examine(r.Schema, m.Body)
+		doc, err := e.examine(r, m.Body)
 		if err != nil {
 			return view, err
 		}
@@ -243,13 +245,13 @@ func laneOf(rule relay.LaneRule, view relay.Request, h http.Header) (string, err
 	return lane, nil
 }
 
-// examine reads a body and holds it against its schema.
-func examine(schema string, body []byte) (any, error) {
-	doc, err := decodeJSON(body)
+// examine reads a body as far as it is looked at and holds it against its schema.
+func (e *Edge) examine(r relay.Route, body []byte) (any, error) {
+	doc, err := decodeJSON(body, e.shapes[r.Name])
 	if err != nil {
 		return nil, err
 	}
-	if found := schemas.Validate(schema, doc); len(found) > 0 {
+	if found := schemas.Validate(r.Schema, doc); len(found) > 0 {
 		refused := relay.Refuse(relay.CodeInvalid, "Foreman would refuse this for ever: %s %s; nothing was stored", found[0].Pointer, found[0].Message)
 		for _, v := range found {
 			refused.Violations = append(refused.Violations, relay.Violation{Pointer: v.Pointer, Message: v.Message})

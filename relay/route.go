@@ -77,7 +77,7 @@ const (
 // are, and without outer spaces. Empty when there is none.
 func (r LaneRule) Extract(q Request) string {
 	for _, from := range r.From {
-		if s, ok := from(q); ok {
+		if s, ok := from.Find(q); ok {
 			if s = strings.ToLower(strings.TrimSpace(s)); s != "" {
 				return s
 			}
@@ -94,7 +94,7 @@ func (r KeyRule) Derive(q Request) (string, bool) {
 	parts := make([]string, 0, len(r.From)+1)
 	parts = append(parts, r.Type)
 	for _, from := range r.From {
-		s, ok := from(q)
+		s, ok := from.Find(q)
 		if !ok {
 			return "", false
 		}

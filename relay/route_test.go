@@ -77,21 +77,30 @@ func TestKeyRuleNormalizes(t *testing.T) {
 // What a rule may look at beside the body.
 func TestSources(t *testing.T) {
 	q := Request{Params: map[string]string{"policy": "7"}, Query: url.Values{"token": {"s3cret"}}, Address: "192.0.2.1", Digest: "d"}
-	for want, from := range map[string]Source{"7": Param("policy"), "192.0.2.1": Address, "d": BodyDigest} {
-		got, ok := from(q)
+	for want, from := range map[string]Source{"7": Param("policy"), "192.0.2.1": Address(), "d": BodyDigest()} {
+		got, ok := from.Find(q)
 		require.True(t, ok)
 		require.Equal(t, want, got)
 	}
-	token, ok := SecretQuery("token")(q)
+	token, ok := SecretQuery("token").Find(q)
 	require.True(t, ok)
 	require.Regexp(t, "^token-[0-9a-f]{20}$", token)
 	require.NotContains(t, token, "s3cret", "operators see lanes and keys")
 	for name, from := range map[string]Source{"param": Param("other"), "query": SecretQuery("other"), "body": Pointer("/x")} {
-		_, ok := from(q)
+		_, ok := from.Find(q)
 		require.False(t, ok, name)
 	}
-	_, ok = Address(Request{})
+	_, ok = Address().Find(Request{})
 	require.False(t, ok)
+}
+
+func TestSoleName(t *testing.T) {
+	for text, want := range map[string]string{`{"job":{"result":{"m1":{}}}}`: "m1", `{"job":{"result":{"m1":{},"m2":{}}}}`: "",
+		`{"job":{"result":{}}}`: "", `{"job":{"result":[1]}}`: "", `{"job":7}`: ""} {
+		got, ok := SoleName("/job/result").Find(Request{Doc: document(t, text)})
+		require.Equal(t, want, got, text)
+		require.Equal(t, want != "", ok, text)
+	}
 }
 
 func TestMatchIsTheInverseOfFill(t *testing.T) {

@@ -15,65 +15,94 @@ type Request struct {
 	Digest  string // SHA-256 of Body, hexadecimal
 }
 
-// Source finds one value in a request; false: there is none.
-type Source func(Request) (string, bool)
+// Source finds one value in a request, and says what it looks at in the body: a
+// body is decoded no further than that.
+type Source struct {
+	Pointer string // RFC 6901, into the decoded body; empty: the source looks at none
+	Names   bool   // at the names of the members there, not at what they hold
+	Find    func(Request) (string, bool)
+}
 
 // Pointer is the string at an RFC 6901 pointer into the decoded body.
 func Pointer(pointer string) Source {
-	return func(q Request) (string, bool) { return stringAt(q.Doc, pointer) }
+	return Source{Pointer: pointer, Find: func(q Request) (string, bool) { return stringAt(q.Doc, pointer) }}
+}
+
+// SoleName is the name of the only member of the object at a pointer.
+func SoleName(pointer string) Source {
+	return Source{Pointer: pointer, Names: true, Find: func(q Request) (string, bool) {
+		members, _ := at(q.Doc, pointer).(map[string]any)
+		if len(members) != 1 {
+			return "", false
+		}
+		for name := range members {
+			return name, true
+		}
+		return "", false
+	}}
 }
 
 // Param is a parameter of the path.
 func Param(name string) Source {
-	return func(q Request) (string, bool) {
+	return Source{Find: func(q Request) (string, bool) {
 		s, ok := q.Params[name]
 		return s, ok
-	}
+	}}
 }
 
 // SecretQuery is a parameter of the query that is nobody's business: its hash,
 // so that lanes and keys, which operators see, do not tell it.
 func SecretQuery(name string) Source {
-	return func(q Request) (string, bool) {
+	return Source{Find: func(q Request) (string, bool) {
 		s := q.Query.Get(name)
 		if s == "" {
 			return "", false
 		}
 		return name + "-" + DigestOf([]byte(s))[:secretLen], true
-	}
+	}}
 }
 
 // secretLen is 80 bits: nobody finds two that agree.
 const secretLen = 20
 
 // Address is where the request came from.
-func Address(q Request) (string, bool) { return q.Address, q.Address != "" }
+func Address() Source {
+	return Source{Find: func(q Request) (string, bool) { return q.Address, q.Address != "" }}
+}
 
 // BodyDigest tells one body from another.
-func BodyDigest(q Request) (string, bool) { return q.Digest, true }
+func BodyDigest() Source {
+	return Source{Find: func(q Request) (string, bool) { return q.Digest, true }}
+}
 
 // Through changes what a source finds, for example to one of its spellings.
 func Through(change func(string) string, from Source) Source {
-	return func(q Request) (string, bool) {
-		s, ok := from(q)
+	through := from
+	through.Find = func(q Request) (string, bool) {
+		s, ok := from.Find(q)
 		if !ok {
 			return "", false
 		}
 		return change(s), true
 	}
+	return through
 }
 
-// stringAt follows an RFC 6901 pointer through maps (no arrays: no route needs
-// them) to a string.
+// stringAt is the string at an RFC 6901 pointer.
 func stringAt(doc any, pointer string) (string, bool) {
+	s, ok := at(doc, pointer).(string)
+	return s, ok
+}
+
+// at follows a pointer through maps (no arrays: no route needs them); nil where
+// it leads nowhere.
+func at(doc any, pointer string) any {
 	for _, name := range strings.Split(pointer, "/")[1:] {
 		m, ok := doc.(map[string]any)
 		if !ok {
-			return "", false
+			return nil
 		}
-		name = strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")
-		doc = m[name]
+		doc = m[strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")]
 	}
-	s, ok := doc.(string)
-	return s, ok
+	return doc
 }

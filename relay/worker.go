@@ -230,7 +230,7 @@ func (t *term) sweep(ctx context.Context) {
 			if !ok {
 				break
 			}
-			t.attempts.Go(func() { t.expire(e) })
+			t.expire(e)
 		}
 	}
 }

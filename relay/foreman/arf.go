@@ -18,11 +18,11 @@ func arfRoutes() []relay.Route {
 	lane := relay.LaneRule{From: []relay.Source{relay.Param("cname")}}
 	arf := relay.Route{Name: "arf", Method: http.MethodPost, Paths: []string{"/compliance/arf/:policy"},
 		Target: arfPath, ClientParam: "cname", DateParam: "date", Magic: bzip2Magic, Lane: lane, Reply: reply,
-		Key: relay.KeyRule{Type: "arf", From: []relay.Source{relay.Param("cname"), relay.Param("policy"), relay.BodyDigest}}}
+		Key: relay.KeyRule{Type: "arf", From: []relay.Source{relay.Param("cname"), relay.Param("policy"), relay.BodyDigest()}}}
 
 	proxied := jsonRoute("arfreport", "arf_report", arfPath)
 	proxied.Lane, proxied.Reply = lane, reply
-	proxied.Key = relay.KeyRule{Type: "arfreport", From: []relay.Source{relay.Param("cname"), relay.Param("policy"), relay.Param("date"), relay.BodyDigest}}
+	proxied.Key = relay.KeyRule{Type: "arfreport", From: []relay.Source{relay.Param("cname"), relay.Param("policy"), relay.Param("date"), relay.BodyDigest()}}
 	return []relay.Route{arf, proxied}
 }
 

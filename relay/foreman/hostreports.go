@@ -19,12 +19,12 @@ func hostReportRoutes() []relay.Route {
 
 	puppet := jsonRoute("puppet", "", "/reports/puppet", "/host_reports/puppet")
 	puppet.ContentTypes = []string{"application/x-yaml"}
-	puppet.Lane = relay.LaneRule{From: []relay.Source{yamlHost},
+	puppet.Lane = relay.LaneRule{From: []relay.Source{{Find: yamlHost}},
 		Missing: "the report has no line \"host: NAME\": Puppet's reports have one, and Foreman would refuse this for ever"}
 
 	routes := []relay.Route{hostReport, ansible, puppet}
 	for i := range routes {
-		routes[i].Key = relay.KeyRule{Type: routes[i].Name, From: []relay.Source{relay.BodyDigest}}
+		routes[i].Key = relay.KeyRule{Type: routes[i].Name, From: []relay.Source{relay.BodyDigest()}}
 	}
 	return routes
 }

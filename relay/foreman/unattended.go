@@ -22,9 +22,9 @@ func unattendedRoutes(p relay.Policy) []relay.Route {
 		r := relay.Route{Name: name, Method: method, Paths: []string{"/unattended/" + name}, MaxBody: maxFailed,
 			Keep: []string{"X-Rhn-Provisioning-Mac-*"}, ClientAddress: true,
 			Reply: relay.Reply{Status: http.StatusCreated}, Policy: p.Expiring(builtAge)}
-		r.Lane.From = []relay.Source{relay.SecretQuery("token"), relay.Address}
+		r.Lane.From = []relay.Source{relay.SecretQuery("token"), relay.Address()}
 		// A token is of one installation; an address is built again and again.
-		r.Key = relay.KeyRule{Type: name, From: []relay.Source{relay.SecretQuery("token"), relay.BodyDigest}}
+		r.Key = relay.KeyRule{Type: name, From: []relay.Source{relay.SecretQuery("token"), relay.BodyDigest()}}
 		return r
 	}
 	return []relay.Route{route("built", http.MethodGet), route("built", http.MethodPost), route("failed", http.MethodPost)}
