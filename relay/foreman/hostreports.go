@@ -4,6 +4,10 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
+// maxPuppet bounds a report of Puppet in YAML, in bytes: reading one takes up to
+// 40 times its size. One of 72 resources has 47 kB.
+const maxPuppet = 4 << 20
+
 const hostReportsPath = "/api/v2/host_reports"
 
 // hostReportRoutes take host reports as Foreman has them, and the reports that
@@ -18,6 +22,7 @@ func hostReportRoutes() []relay.Route {
 	ansible.Lane.From = []relay.Source{relay.Pointer("/host")}
 
 	puppet := jsonRoute("puppet", "", "/reports/puppet", "/host_reports/puppet")
+	puppet.MaxBody = maxPuppet
 	puppet.ContentTypes = []string{"application/x-yaml"}
 	puppet.Lane = relay.LaneRule{From: []relay.Source{{Find: yamlHost}},
 		Missing: "the report has no line \"host: NAME\": Puppet's reports have one, and Foreman would refuse this for ever"}

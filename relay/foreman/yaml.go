@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
@@ -22,7 +23,18 @@ const (
 	maxYAMLDepth = 64
 	maxYAMLNodes = 1 << 20
 	maxYAMLText  = 2 * maxBody // bytes, with what aliases repeat
+	// maxYAMLMarks bounds what divides a text into tokens, each of which costs the
+	// parser some 400 bytes. A report of Puppet has 12 in 100 bytes, whatever its
+	// size.
+	maxYAMLMarks = 3 << 18
+	// maxYAMLMembers bounds the members of one mapping and the sequences within
+	// sequences: for those the parser's time grows with the square, a second for
+	// so many. The largest mapping of a report is that of its resources.
+	maxYAMLMembers = 1 << 14
 )
+
+// yamlMarks are the bytes that begin or end a token.
+const yamlMarks = ",:\n[]{}?!&*'\"#|>"
 
 // object is a YAML mapping in the order in which it was written.
 type object struct {
@@ -72,8 +84,11 @@ func (o *object) MarshalJSON() ([]byte, error) {
 // as []any, and scalars. Tags are passed over, Ruby's among them: what is tagged
 // is read as what it is written as.
 func parseYAML(text []byte) (any, error) {
+	if err := checkMarks(text); err != nil {
+		return nil, err
+	}
 	tokens := lexer.Tokenize(string(text))
-	if err := checkNesting(tokens); err != nil {
+	if err := errors.Join(checkNesting(tokens), checkMembers(tokens)); err != nil {
 		return nil, err
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -86,6 +101,18 @@ func parseYAML(text []byte) (any, error) {
 	r := &yamlReader{anchors: map[string]ast.Node{}}
 	value := r.read(file.Docs[0].Body, 0)
 	return value, r.err
+}
+
+// checkMarks refuses what would become too many tokens, before any is made.
+func checkMarks(text []byte) error {
+	marks := bytes.Count(text, []byte("- "))
+	for _, c := range []byte(yamlMarks) {
+		marks += bytes.Count(text, []byte{c})
+	}
+	if marks > maxYAMLMarks {
+		return fmt.Errorf("the YAML has more than %d values and marks", maxYAMLMarks)
+	}
+	return nil
 }
 
 // yamlProblem says what and where, in its own words: the parser's error text
@@ -125,6 +152,30 @@ func checkNesting(tokens token.Tokens) error {
 		}
 		if max(flow, onLine, marks) > maxYAMLDepth {
 			return tooDeep()
+		}
+	}
+	return nil
+}
+
+// checkMembers refuses what would take the parser too long.
+func checkMembers(tokens token.Tokens) error {
+	members := map[int]int{} // of the mapping that is open at a column
+	largest, inner, line := 0, 0, 0
+	for _, t := range tokens {
+		first := t.Position.Line != line
+		line = t.Position.Line
+		if first {
+			maps.DeleteFunc(members, func(column, _ int) bool { return column > t.Position.Column })
+		}
+		switch {
+		case t.Type == token.SequenceEntryType && !first:
+			inner++
+		case t.Type == token.MappingValueType && t.Prev != nil:
+			members[t.Prev.Position.Column]++
+			largest = max(largest, members[t.Prev.Position.Column])
+		}
+		if max(largest, inner) > maxYAMLMembers {
+			return fmt.Errorf("the YAML has a mapping of more than %d members, or as many sequences in sequences", maxYAMLMembers)
 		}
 	}
 	return nil
