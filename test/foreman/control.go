@@ -10,7 +10,7 @@ const controlPrefix = "/_standin/"
 
 // Stats sum up what has come.
 type Stats struct {
-	Requests int `json:"requests"` // posts
+	Requests int `json:"requests"` // but for pings
 	Counted  int `json:"counted"`
 	Most     int `json:"most_at_one_time"`
 	Together int `json:"most_for_one_host"`
@@ -21,7 +21,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{Most: s.most}
-	for _, r := range s.posts(false) {
+	for _, r := range s.recorded(false) {
 		st.Requests++
 		if r.Counted {
 			st.Counted++

@@ -52,17 +52,17 @@ func (s *Server) notify() {
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.posts(false)
+	return s.recorded(false)
 }
 
 // Counted are those that changed something.
 func (s *Server) Counted() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.posts(true)
+	return s.recorded(true)
 }
 
-func (s *Server) posts(counted bool) []Request {
+func (s *Server) recorded(counted bool) []Request {
 	var all []Request
 	for _, r := range s.requests {
 		if r.Path != pingPath && (r.Counted || !counted) {
