@@ -13,17 +13,32 @@ import (
 // ansible is a playbook with the callback of Foreman's collection, which sends
 // the facts and then the report of each host, over one connection.
 var ansible = client{
-	needs: []file{
-		{"/usr/bin/ansible-playbook", "ansible"},
-		{"/usr/lib/python3/dist-packages/ansible_collections/theforeman/foreman/plugins/callback/foreman.py", "ansible"},
-		{"/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"}, // without it the callback disables itself
-	},
+	needs:    ansibleNeeds,
 	tls:      true,
 	prepare:  prepareAnsible,
 	run:      func(box *sandbox, url, mark string) (string, int) { return runAnsible(box, url, "foreman", mark) },
-	lost:     lost{away: "[WARNING]: Sending data to Foreman at", refused: "[WARNING]: Sending data to Foreman at"},
+	lost:     ansibleLost,
 	delivers: []delivery{{"/api/v2/hosts/facts", checkAnsibleFacts}, {"/api/v2/config_reports", checkAnsibleReport}},
 }
+
+// ansibleProxy is the same for a smart proxy, which gets a report of another
+// form and finds the facts in it. Over plain HTTP, as the other is not.
+var ansibleProxy = client{
+	needs:    ansibleNeeds,
+	prepare:  prepareAnsible,
+	run:      func(box *sandbox, url, mark string) (string, int) { return runAnsible(box, url, "proxy", mark) },
+	lost:     ansibleLost,
+	delivers: []delivery{{"/api/v2/host_reports", checkAnsibleHostReport}},
+}
+
+var (
+	ansibleNeeds = []file{
+		{"/usr/bin/ansible-playbook", "ansible"},
+		{"/usr/lib/python3/dist-packages/ansible_collections/theforeman/foreman/plugins/callback/foreman.py", "ansible"},
+		{"/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"}, // without it the callback disables itself
+	}
+	ansibleLost = lost{away: "[WARNING]: Sending data to Foreman at", refused: "[WARNING]: Sending data to Foreman at"}
+)
 
 const ansibleConfig = `[defaults]
 callbacks_enabled = theforeman.foreman.foreman
@@ -88,4 +103,11 @@ func checkAnsibleReport(t *testing.T, r standin.Request) {
 	require.Equal(t, []string{host, "ansible"}, []string{body.Report.Host, body.Report.Reporter})
 	require.Equal(t, map[string]int{"applied": 1, "failed": 0, "skipped": 0}, body.Report.Status)
 	require.Len(t, body.Report.Logs, 2)
+}
+
+func checkAnsibleHostReport(t *testing.T, r standin.Request) {
+	report := readHostReport(t, r)
+	require.Equal(t, "ansible", report.Format)
+	require.Equal(t, []string{"AnsibleChanged"}, report.Keywords)
+	require.Equal(t, []int{1, 0}, []int{report.Change, report.Failure})
 }

@@ -28,7 +28,9 @@ type delivery struct {
 }
 
 var clients = map[string]client{
-	"ansible": ansible,
+	"puppet":        puppet,
+	"ansible":       ansible,
+	"ansible-proxy": ansibleProxy,
 }
 
 // lost are the words with which a program says that it could not send a report.

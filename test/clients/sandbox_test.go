@@ -66,7 +66,7 @@ func (b *sandbox) write(name, text string) string {
 }
 
 // tooLong is no measure of speed: it ends a client that waits for Foreman.
-const tooLong = time.Minute
+const tooLong = 2 * time.Minute
 
 // run runs a program to its end and returns all that it printed, and its exit
 // code. It knows nothing of the environment of the test, and a proxy where
@@ -80,7 +80,8 @@ func (b *sandbox) run(env []string, program string, args ...string) (printed str
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, b.dir
 	nobody := "http://" + harness.FreeAddress(b.t)
 	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + b.path("home"), "TMPDIR=" + b.path("tmp"), "LANG=C.UTF-8",
-		"http_proxy=" + nobody, "https_proxy=" + nobody, "no_proxy=127.0.0.1"}, env...)
+		"http_proxy=" + nobody, "https_proxy=" + nobody, "no_proxy=127.0.0.1",
+		"BLKID_FILE=" + b.path("tmp/blkid")}, env...) // Puppet's facts ask blkid, which would keep a table of the disks in /run
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // its workers too
 	err := cmd.Run()

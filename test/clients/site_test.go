@@ -22,6 +22,10 @@ type site struct {
 	pki     string // empty: plain HTTP
 }
 
+// patience is for a machine with much else to do; an open circuit alone is
+// probed every few seconds.
+const patience = time.Minute
+
 func startSite(t *testing.T, tls bool) *site {
 	t.Helper()
 	dir, address := t.TempDir(), harness.FreeAddress(t)
@@ -50,13 +54,13 @@ func startForeman(t *testing.T) *standin.Server {
 // await waits until the queue is as cond says.
 func (s *site) await(cond func(relay.QueueStatus) bool) relay.QueueStatus {
 	s.t.Helper()
-	return harness.AwaitQueue(s.t, s.socket, 30*time.Second, cond)
+	return harness.AwaitQueue(s.t, s.socket, patience, cond)
 }
 
 // awaitCounted waits until Foreman has taken so many requests.
 func (s *site) awaitCounted(n int) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	require.True(s.t, s.foreman.Await(ctx, func() bool { return len(s.foreman.Counted()) >= n }),
 		"Foreman has taken %d requests of %d", len(s.foreman.Counted()), n)
