@@ -147,12 +147,12 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 }
 
 func newEntry(subject string, sequence uint64, at time.Time, h nats.Header) (relay.Entry, error) {
-	id, lane, _, err := parseMessageSubject(subject)
+	id, lane, route, err := parseMessageSubject(subject)
 	if err != nil {
 		return relay.Entry{}, err
 	}
 	keyed, before := relay.EnvelopeMarks(h)
-	return relay.Entry{Sequence: sequence, ID: id, Lane: lane, Accepted: at, Keyed: keyed, SettledBefore: before}, nil
+	return relay.Entry{Sequence: sequence, ID: id, Lane: lane, Route: route, Accepted: at, Keyed: keyed, SettledBefore: before}, nil
 }
 
 // Record stores an event. One that is stored twice counts once.

@@ -68,6 +68,10 @@ type Foreman struct {
 	AttemptTimeout time.Duration `yaml:"attempt_timeout" json:"attempt_timeout"`
 	Concurrency    int           `yaml:"concurrency" json:"concurrency"` // attempts at one time, at most
 	ProbeInterval  time.Duration `yaml:"probe_interval" json:"probe_interval"`
+
+	// The registered smart proxy that ARF reports are told to come from; empty: Foreman takes the host's own.
+	OpenSCAPProxyName string `yaml:"openscap_proxy_name" json:"openscap_proxy_name"`
+	OpenSCAPProxyURL  string `yaml:"openscap_proxy_url" json:"openscap_proxy_url"`
 }
 
 // Limits are all other numbers.

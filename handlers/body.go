@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"compress/flate"
 	"compress/gzip"
 	"encoding/json"
@@ -24,7 +25,8 @@ import (
 type bodyRules struct {
 	limit        int64 // bytes, after decoding
 	contentTypes []string
-	decodeGzip   bool // else the encoding is kept as it is
+	magic        string // what the body begins with; empty: anything
+	decodeGzip   bool   // else the encoding is kept as it is
 }
 
 // readBody reads the body of a request: at most one byte more than the limit,
@@ -56,6 +58,9 @@ func readBody(w http.ResponseWriter, r *http.Request, rules bodyRules) (body []b
 	}
 	if int64(len(body)) > rules.limit {
 		return nil, "", tooLarge(rules.limit)
+	}
+	if !bytes.HasPrefix(body, []byte(rules.magic)) {
+		return nil, "", relay.Refuse(relay.CodeInvalid, "the body does not begin with %q, as what this route takes does; nothing was stored", rules.magic)
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what follows is no reading; see hurry
 	return body, encoding, nil

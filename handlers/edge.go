@@ -3,6 +3,7 @@ package handlers
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -41,6 +42,7 @@ type Edge struct {
 	EdgeOptions
 	echo     *echo.Echo
 	refusing atomic.Bool
+	seconds  *seconds
 }
 
 // NewEdge makes the handler of the edge.
@@ -48,7 +50,7 @@ func NewEdge(o EdgeOptions) *Edge {
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = DefaultBodyTimeout
 	}
-	e := &Edge{EdgeOptions: o}
+	e := &Edge{EdgeOptions: o, seconds: newSeconds(o.Now())}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
 	e.echo.Use(e.hurry, e.gate)
 	o.Metrics.expect(o.Organization, o.Routes)
@@ -149,7 +151,10 @@ func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, string, 
 		return relay.Route{}, "", relay.Refuse(relay.CodeInvalid, "header Relay-Route: destination %s has no route %q", q.Destination, name)
 	}
 	r := e.Routes[i]
-	r.Reply.Status = http.StatusAccepted
+	if !r.Plain() {
+		return relay.Route{}, "", relay.Refuse(relay.CodeInvalid, "header Relay-Route: route %q needs more of a request than its body; send it to %s", name, r.Paths[0])
+	}
+	r.Reply = relay.Reply{Status: http.StatusAccepted}
 	return r, r.Paths[0], nil
 }
 
@@ -157,16 +162,19 @@ func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, string, 
 func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	req := c.Request()
 	body, encoding, err := readBody(c.Response(), req, bodyRules{limit: min(r.MaxBody, e.MaxBody), contentTypes: r.ContentTypes,
-		decodeGzip: r.DecodeGzip})
+		magic: r.Magic, decodeGzip: r.DecodeGzip})
 	if err != nil {
 		return err
 	}
 	m.Route, m.Method, m.Body, m.ContentEncoding = r.Name, r.Method, body, encoding
 	m.Digest, m.Received, m.RequestID = relay.DigestOf(body), e.Now(), requestID(c)
-	if err := takeHeaders(m, req.Header); err != nil {
+	if err := takeHeaders(m, r, req); err != nil {
 		return err
 	}
-	if err := e.identify(m, r, req.Header); err != nil {
+	if err := e.aim(c, r, m); err != nil {
+		return err
+	}
+	if err := e.identify(m, r, req); err != nil {
 		return err
 	}
 	receipt, err := e.Intake.Accept(req.Context(), m)
@@ -174,23 +182,23 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 		return err
 	}
 	e.Metrics.accept(m, receipt.Replayed)
-	return reply(c, r.Reply.Status, receipt)
+	return reply(c, r.Reply, receipt)
 }
 
 // identify finds schema, lane and key, and from them the message's id.
-func (e *Edge) identify(m *relay.Message, r relay.Route, h http.Header) error {
-	var err error
-	if m.Key, err = single(h, "Idempotency-Key"); err != nil {
+func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) error {
+	view, err := e.view(m, r, req)
+	if err != nil {
 		return err
 	}
-	if r.Schema == "" {
-		lane, err := single(h, "Relay-Ordering-Key")
-		if err != nil {
-			return err
-		}
-		m.Lane = strings.ToLower(strings.TrimSpace(lane))
-	} else if err := e.examine(m, r); err != nil {
+	if m.Lane, err = laneOf(r.Lane, view, req.Header); err != nil {
 		return err
+	}
+	if m.Key, err = single(req.Header, "Idempotency-Key"); err != nil {
+		return err
+	}
+	if m.Key == "" {
+		m.Key, _ = r.Key.Derive(view) // none where the route has none
 	}
 	m.ID = relay.FreshID(m.Queue)
 	if m.Key != "" {
@@ -199,22 +207,54 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, h http.Header) error {
 	return nil
 }
 
-// examine reads the body of a route that has a schema.
-func (e *Edge) examine(m *relay.Message, r relay.Route) error {
-	doc, err := decodeJSON(m.Body)
-	if err != nil {
-		return err
+// view is what the rules of a route may look at; a body of a route that has a
+// schema is examined.
+func (e *Edge) view(m *relay.Message, r relay.Route, req *http.Request) (relay.Request, error) {
+	view := relay.Request{Body: m.Body, Digest: m.Digest, Address: clientAddress(req)}
+	if r.Schema != "" {
+		doc, err := examine(r.Schema, m.Body)
+		if err != nil {
+			return view, err
+		}
+		view.Doc = doc
 	}
-	if found := schemas.Validate(r.Schema, doc); len(found) > 0 {
+	if m.Path == "" { // the destination's own URL
+		return view, nil
+	}
+	target, err := url.ParseRequestURI(m.Path)
+	if err != nil {
+		return view, relay.Refuse(relay.CodeMalformed, "the path cannot be read")
+	}
+	view.Query = target.Query()
+	view.Params, _ = r.Match(target.EscapedPath())
+	return view, nil
+}
+
+// laneOf is the route's lane; without a rule the sender may name one.
+func laneOf(rule relay.LaneRule, view relay.Request, h http.Header) (string, error) {
+	if len(rule.From) == 0 {
+		lane, err := single(h, "Relay-Ordering-Key")
+		return strings.ToLower(strings.TrimSpace(lane)), err
+	}
+	lane := rule.Extract(view)
+	if lane == "" && rule.Missing != "" {
+		return "", relay.Refuse(relay.CodeInvalid, "%s; nothing was stored", rule.Missing)
+	}
+	return lane, nil
+}
+
+// examine reads a body and holds it against its schema.
+func examine(schema string, body []byte) (any, error) {
+	doc, err := decodeJSON(body)
+	if err != nil {
+		return nil, err
+	}
+	if found := schemas.Validate(schema, doc); len(found) > 0 {
 		refused := relay.Refuse(relay.CodeInvalid, "Foreman would refuse this for ever: %s %s; nothing was stored", found[0].Pointer, found[0].Message)
 		for _, v := range found {
 			refused.Violations = append(refused.Violations, relay.Violation{Pointer: v.Pointer, Message: v.Message})
 		}
-		return refused
+		return nil, refused
 	}
-	m.Lane = r.Lane.Extract(doc)
-	if m.Key == "" {
-		m.Key, _ = r.Key.Derive(doc) // none where the route has none
-	}
-	return nil
+	return doc, nil
 }

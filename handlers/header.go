@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/theforeman/foreman-relay/relay"
@@ -17,15 +19,63 @@ const (
 
 // takeHeaders keeps what the destination needs of the request's headers. A body
 // without a type is bytes (RFC 9110, 8.3).
-func takeHeaders(m *relay.Message, h http.Header) error {
+func takeHeaders(m *relay.Message, r relay.Route, req *http.Request) error {
+	h := req.Header
 	m.ContentType, m.Accept = h.Get("Content-Type"), strings.Join(h.Values("Accept"), ", ")
-	if m.ContentType == "" {
+	if m.ContentType == "" && len(m.Body) > 0 {
 		m.ContentType = "application/octet-stream"
 	}
 	if err := headerFit("Content-Type", m.ContentType, maxNegotiation); err != nil {
 		return err
 	}
-	return headerFit("Accept", m.Accept, maxNegotiation)
+	if err := headerFit("Accept", m.Accept, maxNegotiation); err != nil {
+		return err
+	}
+	return keepHeaders(m, r, req)
+}
+
+// maxKept is how many headers of a request may travel: a machine has no more
+// interfaces, and each one costs space in the envelope.
+const maxKept = 32
+
+// keepHeaders keeps what else the route's destination needs. What the sender
+// says of its own address is not believed.
+func keepHeaders(m *relay.Message, r relay.Route, req *http.Request) error {
+	kept := map[string]string{}
+	for name, values := range req.Header {
+		if !slices.ContainsFunc(r.Keep, func(pattern string) bool { return keeps(pattern, name) }) {
+			continue
+		}
+		kept[name] = strings.Join(values, ", ")
+		if err := headerFit(name, kept[name], maxNegotiation); err != nil {
+			return err
+		}
+	}
+	if len(kept) > maxKept {
+		return relay.Refuse(relay.CodeMalformed, "the request has %d headers for the destination, more than %d; nothing was stored", len(kept), maxKept)
+	}
+	if r.ClientAddress {
+		kept["X-Forwarded-For"] = clientAddress(req)
+	}
+	if len(kept) > 0 {
+		m.Header = kept
+	}
+	return nil
+}
+
+// keeps compares a header's canonical name with a pattern of Route.Keep.
+func keeps(pattern, name string) bool {
+	prefix, open := strings.CutSuffix(pattern, "*")
+	return name == pattern || open && strings.HasPrefix(name, prefix)
+}
+
+// clientAddress is who is at the other end of the connection.
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // single reads a header that may be given once: printable ASCII.

@@ -9,15 +9,25 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// reply is the receipt, with the status that the route's client needs.
-func reply(c echo.Context, status int, r relay.Receipt) error {
+// reply is what the route's client needs to be told; the headers are those of
+// every receipt.
+func reply(c echo.Context, to relay.Reply, r relay.Receipt) error {
 	h := c.Response().Header()
 	h.Set("Location", r.Location)
 	h.Set("Relay-Message-Id", r.ID)
 	if r.Replayed {
 		h.Set("Idempotent-Replayed", "true")
 	}
-	return c.JSON(status, r)
+	switch to.Body {
+	case relay.ReplyTaskID:
+		return c.JSON(to.Status, map[string]string{"task_id": relay.UUID(r.ID)})
+	case relay.ReplyProcessing:
+		return c.JSON(to.Status, map[string]string{"message": "processing"})
+	case relay.ReplyReportID:
+		return c.JSON(to.Status, map[string]string{"result": "ok", "id": relay.Digits(r.ID)})
+	default:
+		return c.JSON(to.Status, r)
+	}
 }
 
 // publicStatus is what anybody who has a message's id may see of it.

@@ -84,9 +84,9 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 
 // expire settles a message that was found past its maximum age.
 func (t *term) expire(e Entry) {
-	o := Outcome{State: Dead, Reason: ReasonMaxAge}
+	o := Outcome{State: Dead, Reason: t.Policy(e.Route).ageReason()}
 	t.settle(e, o, Result{})
-	t.report(AttemptReport{Queue: t.Queue, Entry: e, Outcome: o})
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: e.Route, Outcome: o})
 }
 
 func (t *term) settle(e Entry, o Outcome, r Result) {

@@ -28,7 +28,7 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	}
 	deadline := a.Accepted.Add(p.MaxAge)
 	if !now.Before(deadline) {
-		return tooOld(r)
+		return tooOld(p, r)
 	}
 	var d time.Duration
 	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true}
@@ -53,8 +53,8 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 }
 
 // tooOld is the end of a message that has reached its maximum age.
-func tooOld(r Result) Outcome {
-	o := Outcome{State: Dead, Reason: ReasonMaxAge}
+func tooOld(p Policy, r Result) Outcome {
+	o := Outcome{State: Dead, Reason: p.ageReason()}
 	if r.Class == ClassDenied {
 		o.Reason = ReasonUnauthorized
 	}

@@ -36,6 +36,7 @@ const (
 	hdrDigest          = "Relay-Digest"
 	hdrReplayedFrom    = "Relay-Replayed-From"
 	hdrSettledBefore   = "Relay-Settled-Before"
+	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 )
 
 // ErrEnvelope is wrapped by every decoding error.
@@ -62,17 +63,31 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 		if *field == "" {
 			continue
 		}
-		v := escape(*field)
-		if len(v) > MaxEnvelopeValue {
-			return nil, Refuse(CodeInvalid, "%s is %d bytes long, more than %d",
-				strings.ToLower(strings.TrimPrefix(name, "Relay-")), len(v), MaxEnvelopeValue)
+		v, err := envelopeValue(strings.ToLower(strings.TrimPrefix(name, "Relay-")), *field)
+		if err != nil {
+			return nil, err
 		}
-		h[name] = []string{v}
+		h[name] = v
+	}
+	for name, value := range m.Header {
+		v, err := envelopeValue(name, value)
+		if err != nil {
+			return nil, err
+		}
+		h[hdrKept+name] = v
 	}
 	if m.SettledBefore {
 		h[hdrSettledBefore] = []string{"yes"}
 	}
 	return h, nil
+}
+
+func envelopeValue(what, value string) ([]string, error) {
+	v := escape(value)
+	if len(v) > MaxEnvelopeValue {
+		return nil, Refuse(CodeInvalid, "%s is %d bytes long, more than %d", what, len(v), MaxEnvelopeValue)
+	}
+	return []string{v}, nil
 }
 
 // DecodeEnvelope is the inverse of EncodeEnvelope; body is taken as it is.
@@ -89,6 +104,9 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 		}
 		*field = v
 	}
+	if err := m.decodeKept(h); err != nil {
+		return nil, err
+	}
 	received, err := time.Parse(time.RFC3339Nano, first(h, hdrReceived))
 	if err != nil {
 		return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, hdrReceived, err)
@@ -98,6 +116,25 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 		return nil, fmt.Errorf("%w: id %q is none of queue %s", ErrEnvelope, m.ID, m.Queue)
 	}
 	return m, nil
+}
+
+// decodeKept reads the further headers that travel.
+func (m *Message) decodeKept(h map[string][]string) error {
+	for name := range h {
+		kept, ok := strings.CutPrefix(name, hdrKept)
+		if !ok {
+			continue
+		}
+		v, err := url.PathUnescape(first(h, name))
+		if err != nil {
+			return fmt.Errorf("%w: header %s: %w", ErrEnvelope, name, err)
+		}
+		if m.Header == nil {
+			m.Header = map[string]string{}
+		}
+		m.Header[kept] = v
+	}
+	return nil
 }
 
 func first(h map[string][]string, name string) string {
@@ -110,6 +147,9 @@ func first(h map[string][]string, name string) string {
 // escape keeps what is readable in a header and encodes the rest, percent signs
 // and outer spaces included.
 func escape(s string) string {
+	if s == "" {
+		return ""
+	}
 	clean := s[0] != ' ' && s[len(s)-1] != ' '
 	for i := 0; clean && i < len(s); i++ {
 		clean = s[i] >= ' ' && s[i] < 0x7f && s[i] != '%'

@@ -13,6 +13,7 @@ func sample() *Message {
 	q := Queue{Organization: "ACME / Werk 1", Destination: "foreman"}
 	return &Message{ID: KeyedID(q, "k\x1fey"), Queue: q, Route: "report", Lane: "höst.example.com", Key: "k\x1fey 100%", Method: "POST",
 		Path: "/api/config_reports?a=b%20c", ContentType: "application/json", Accept: "*/*, application/json,version=2", RequestID: "r",
+		Header:   map[string]string{"X-Forwarded-For": "192.0.2.1", "X-Rhn-Provisioning-Mac-0": "eth0 00:11 ü"},
 		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body")}
 }
 
@@ -40,6 +41,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 		"no id":                func(h map[string][]string) { delete(h, hdrID) },
 		"another queue's id":   func(h map[string][]string) { h[hdrID] = []string{KeyedID(Queue{"other", "foreman"}, "k")} },
 		"no time":              func(h map[string][]string) { delete(h, hdrReceived) },
+		"an impossible kept":   func(h map[string][]string) { h[hdrKept+"X"] = []string{"%zz"} },
 		"an impossible escape": func(h map[string][]string) { h[hdrLane] = []string{"%zz"} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,13 +88,13 @@ func FuzzKeyAndLane(f *testing.F) {
 	f.Add("", "\xff", "/a~1b/~0")
 	f.Fuzz(func(t *testing.T, host, at, pointer string) {
 		doc := map[string]any{"config_report": map[string]any{"host": host, "reported_at": at}, "a/b": map[string]any{"~": at}, "n": 1.5, "l": []any{host}}
-		lane := LaneRule{Pointers: []string{pointer, "/config_report/host"}}.Extract(doc)
+		lane := LaneRule{From: []Source{Pointer(pointer), Pointer("/config_report/host")}}.Extract(Request{Doc: doc})
 		if utf8.ValidString(lane) {
 			require.Equal(t, strings.TrimSpace(strings.ToLower(lane)), lane)
 		}
 		require.Len(t, LaneToken(lane, "id"), laneTokenLen)
-		k := KeyRule{Type: "t", Pointers: []string{"/config_report/host", pointer}}
-		if key, ok := k.Derive(doc); ok {
+		k := KeyRule{Type: "t", From: []Source{Pointer("/config_report/host"), Pointer(pointer)}}
+		if key, ok := k.Derive(Request{Doc: doc}); ok {
 			_, _, valid := ParseID(KeyedID(Queue{"o", "d"}, key))
 			require.True(t, valid)
 		}
@@ -113,11 +115,15 @@ func TestRouteRules(t *testing.T) {
 		{[]string{"/config_report/host"}, "web.example.com"}, {[]string{"/none", "/e", "/n", "/config_report/host"}, "web.example.com"},
 		{[]string{"/a~1b/~0"}, "x"}, {[]string{"/n/x"}, ""}, {nil, ""},
 	} {
-		require.Equal(t, c.want, LaneRule{Pointers: c.pointers}.Extract(doc))
+		var rule LaneRule
+		for _, p := range c.pointers {
+			rule.From = append(rule.From, Pointer(p))
+		}
+		require.Equal(t, c.want, rule.Extract(Request{Doc: doc}))
 	}
-	_, ok := KeyRule{}.Derive(doc)
+	_, ok := KeyRule{}.Derive(Request{Doc: doc})
 	require.False(t, ok)
-	_, ok = KeyRule{Type: "t", Pointers: []string{"/n"}}.Derive(doc)
+	_, ok = KeyRule{Type: "t", From: []Source{Pointer("/n")}}.Derive(Request{Doc: doc})
 	require.False(t, ok)
 }
 

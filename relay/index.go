@@ -247,13 +247,13 @@ func (x *index) refillFailed(r refillRequest) {
 	x.wantRefill(l)
 }
 
-// takeExpired takes the head of any lane that was accepted before t, however
-// long it has to wait.
-func (x *index) takeExpired(t time.Time) (Entry, bool) {
+// takeExpired takes the head of any lane that is expired, however long it has to
+// wait.
+func (x *index) takeExpired(expired func(Entry) bool) (Entry, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, l := range x.lanes {
-		if l.busy || len(l.entries) == 0 || !l.head().Accepted.Before(t) {
+		if l.busy || len(l.entries) == 0 || !expired(*l.head()) {
 			continue
 		}
 		if l.due >= 0 {

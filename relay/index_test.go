@@ -190,7 +190,8 @@ func TestIndexGivesUpWhatIsTooOld(t *testing.T) {
 		{Sequence: 3, Lane: "young", Accepted: now},
 	})
 	got := map[uint64]bool{}
-	for e, ok := x.takeExpired(now.Add(-7 * 24 * time.Hour)); ok; e, ok = x.takeExpired(now.Add(-7 * 24 * time.Hour)) {
+	old := func(e Entry) bool { return now.Sub(e.Accepted) > 7*24*time.Hour }
+	for e, ok := x.takeExpired(old); ok; e, ok = x.takeExpired(old) {
 		got[e.Sequence] = true
 		x.settle(e)
 	}

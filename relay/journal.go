@@ -14,6 +14,7 @@ type Entry struct {
 	Sequence      uint64
 	ID            string
 	Lane          string // token, not the name
+	Route         string
 	Accepted      time.Time
 	Attempts      int
 	Next          time.Time // not before; zero: at once

@@ -17,6 +17,7 @@ type Message struct {
 	Accept          string
 	ContentEncoding string // empty unless the route keeps encoded bodies
 	RequestID       string
+	Header          map[string]string // further headers that travel; nil: none
 
 	Received      time.Time // by the edge's clock
 	Digest        string    // SHA-256 of Body, hexadecimal

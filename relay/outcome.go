@@ -15,6 +15,7 @@ const (
 	ReasonAlreadyThere = "already_there"
 	ReasonMaxAttempts  = "max_attempts"
 	ReasonMaxAge       = "max_age"
+	ReasonExpired      = "expired" // the age after which its route needs it no more
 	ReasonRejected     = "rejected"
 	ReasonUnauthorized = "unauthorized"
 	ReasonTooLarge     = "too_large"

@@ -9,6 +9,8 @@ type Policy struct {
 	SlowDelay   time.Duration // first delay where an operator or a build must finish first
 	MaxAttempts int           // counted attempts before a dead letter
 	MaxAge      time.Duration // from acceptance to a dead letter
+	// Expires: MaxAge is the route's own, after which nobody needs the message.
+	Expires bool
 }
 
 // DefaultPolicy recovers fast from a short fault (first retry within two
@@ -21,6 +23,23 @@ func DefaultPolicy() Policy {
 		MaxAttempts: 12,
 		MaxAge:      7 * 24 * time.Hour,
 	}
+}
+
+// Expiring is the policy of a route whose messages are of no use after so long.
+// It never makes them live longer.
+func (p Policy) Expiring(after time.Duration) Policy {
+	if after < p.MaxAge {
+		p.MaxAge, p.Expires = after, true
+	}
+	return p
+}
+
+// ageReason is why a message dies that has reached its maximum age.
+func (p Policy) ageReason() string {
+	if p.Expires {
+		return ReasonExpired
+	}
+	return ReasonMaxAge
 }
 
 // Attempt is what is known about a try when it is judged.

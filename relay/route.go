@@ -1,17 +1,35 @@
 package relay
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 // Route says which requests are taken and what becomes of them. Routes are
-// data: handlers reads them, nothing else knows a client's peculiarities.
+// data: handlers reads them, nothing else knows a client's peculiarities. A
+// route of two methods is listed twice under one name.
 type Route struct {
 	Name        string   // [a-z0-9]{1,16}; the last token of the subject
 	Method      string   // of the request that is taken
 	Paths       []string // echo patterns
 	Destination string
 
+	// Target is the path at the destination, a pattern as in Paths; empty: the
+	// path that was asked.
+	Target string
+	// ClientParam is the parameter of Target that the common name of the
+	// client's certificate fills; a client without one is refused.
+	ClientParam string
+	// DateParam is the parameter of Target that the time of acceptance fills, in
+	// Unix seconds, and never with one second twice for one ClientParam.
+	DateParam string
+
+	Keep          []string // request headers that travel; a * at the end stands for any rest
+	ClientAddress bool     // the sender's address travels as X-Forwarded-For
+
 	Schema       string   // name in package schemas; empty: any body
 	ContentTypes []string // media types taken; empty: any
+	Magic        string   // what the body must begin with
 	MaxBody      int64    // bytes, after decoding
 	DecodeGzip   bool     // store identity: Foreman reads nothing else
 
@@ -22,31 +40,44 @@ type Route struct {
 	Policy Policy
 }
 
-// LaneRule finds the ordering key: the first of Pointers (JSON pointers) that
-// holds a non-empty string.
+// LaneRule finds the ordering key: the first of From that gives one.
 type LaneRule struct {
-	Pointers []string
+	From []Source
+	// Missing is what a sender is told when none does; empty: the message has a
+	// lane of its own.
+	Missing string
 }
 
-// KeyRule derives an idempotency key from a body when the sender gives none:
-// Type and the strings at Pointers. No pointers: no derived key.
+// KeyRule derives an idempotency key from a request whose sender gives none:
+// Type and all of From. No From, or one that gives nothing: no derived key.
 type KeyRule struct {
-	Type     string
-	Pointers []string
-	// Normalize makes one spelling of the value at Pointers[i]; nil keeps it.
-	Normalize func(i int, value string) string
+	Type string
+	From []Source
 }
 
 // Reply is what the client of a route needs to be told (contract, section 0).
 type Reply struct {
 	Status int
+	Body   ReplyBody
 }
 
-// Extract is the lane of a decoded body: lower-cased, because Foreman's host
-// names are, and without outer spaces. Empty when there is none.
-func (r LaneRule) Extract(doc any) string {
-	for _, p := range r.Pointers {
-		if s, ok := stringAt(doc, p); ok {
+// ReplyBody is the kind of the answer's body.
+type ReplyBody string
+
+// The bodies that clients look for; the ids in them come from the message's, so
+// that a repeated request gets the same.
+const (
+	ReplyReceipt    ReplyBody = ""           // for clients that read none
+	ReplyTaskID     ReplyBody = "task"       // {"task_id": a UUID}
+	ReplyProcessing ReplyBody = "processing" // {"message":"processing"}
+	ReplyReportID   ReplyBody = "report"     // {"result":"ok","id": digits in a string}
+)
+
+// Extract is the lane of a request: lower-cased, because Foreman's host names
+// are, and without outer spaces. Empty when there is none.
+func (r LaneRule) Extract(q Request) string {
+	for _, from := range r.From {
+		if s, ok := from(q); ok {
 			if s = strings.ToLower(strings.TrimSpace(s)); s != "" {
 				return s
 			}
@@ -55,38 +86,71 @@ func (r LaneRule) Extract(doc any) string {
 	return ""
 }
 
-// Derive is the key of a decoded body, and whether the route derives one from
-// it. The lane is part of it as the route's pointers say.
-func (r KeyRule) Derive(doc any) (string, bool) {
-	if len(r.Pointers) == 0 {
+// Derive is the key of a request, and whether the route derives one from it.
+func (r KeyRule) Derive(q Request) (string, bool) {
+	if len(r.From) == 0 {
 		return "", false
 	}
-	parts := make([]string, 0, len(r.Pointers)+1)
+	parts := make([]string, 0, len(r.From)+1)
 	parts = append(parts, r.Type)
-	for i, p := range r.Pointers {
-		s, ok := stringAt(doc, p)
+	for _, from := range r.From {
+		s, ok := from(q)
 		if !ok {
 			return "", false
-		}
-		if r.Normalize != nil {
-			s = r.Normalize(i, s)
 		}
 		parts = append(parts, s)
 	}
 	return strings.Join(parts, "\x1f"), true
 }
 
-// stringAt follows an RFC 6901 pointer through maps (no arrays: no route needs
-// them) to a string.
-func stringAt(doc any, pointer string) (string, bool) {
-	for _, name := range strings.Split(pointer, "/")[1:] {
-		m, ok := doc.(map[string]any)
-		if !ok {
-			return "", false
-		}
-		name = strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")
-		doc = m[name]
+// Plain says whether a body is all that the route needs of a request: it can be
+// used by name, without the client's own path, query, headers and certificate.
+func (r Route) Plain() bool {
+	return r.Target == "" && !strings.Contains(r.Paths[0], ":") && !r.ClientAddress
+}
+
+// Match reads the parameters of a path at the destination; false when the route
+// delivers to no such path.
+func (r Route) Match(path string) (map[string]string, bool) {
+	patterns := r.Paths
+	if r.Target != "" {
+		patterns = []string{r.Target}
 	}
-	s, ok := doc.(string)
-	return s, ok
+	path, _, _ = strings.Cut(path, "?")
+	for _, pattern := range patterns {
+		if params, ok := match(pattern, path); ok {
+			return params, true
+		}
+	}
+	return nil, false
+}
+
+func match(pattern, path string) (map[string]string, bool) {
+	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(want) != len(got) {
+		return nil, false
+	}
+	params := map[string]string{}
+	for i, part := range want {
+		value, err := url.PathUnescape(got[i])
+		name, isParam := strings.CutPrefix(part, ":")
+		switch {
+		case err != nil, isParam && value == "", !isParam && part != value:
+			return nil, false
+		case isParam:
+			params[name] = value
+		}
+	}
+	return params, true
+}
+
+// Fill is the pattern with its parameters, each one part of the path.
+func Fill(pattern string, params map[string]string) string {
+	parts := strings.Split(pattern, "/")
+	for i, part := range parts {
+		if name, ok := strings.CutPrefix(part, ":"); ok {
+			parts[i] = url.PathEscape(params[name])
+		}
+	}
+	return strings.Join(parts, "/")
 }

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"strings"
 )
 
@@ -87,4 +89,20 @@ func isToken(s string) bool {
 func DigestOf(body []byte) string {
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:])
+}
+
+// UUID is an id in the shape of a UUID, for clients that know no other: version
+// 8 (RFC 9562), the same for the same id.
+func UUID(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80
+	h := hex.EncodeToString(sum[:16])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// Digits is an id in decimal, for clients that know no other: 1 to 15 digits, so
+// that no reader of JSON rounds it, and the same for the same id.
+func Digits(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return strconv.FormatUint(binary.BigEndian.Uint64(sum[:8])%1e15, 10)
 }

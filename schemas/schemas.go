@@ -10,24 +10,28 @@
 package schemas
 
 import (
-	_ "embed"
+	"embed"
 	"slices"
 )
 
 // Names of the schemas.
 const (
-	ConfigReport = "config_report"
-	Facts        = "facts"
+	AnsibleReport = "ansible_report"
+	ARFReport     = "arf_report"
+	Callback      = "callback"
+	ConfigReport  = "config_report"
+	Facts         = "facts"
+	HostReport    = "host_report"
+	SaltJob       = "salt_job"
 )
 
-//go:embed config_report.json
-var configReportSource string
-
-//go:embed facts.json
-var factsSource string
+//go:embed *.json
+var sources embed.FS
 
 // Names lists the schemas, in alphabetical order.
-func Names() []string { return []string{ConfigReport, Facts} }
+func Names() []string {
+	return []string{AnsibleReport, ARFReport, Callback, ConfigReport, Facts, HostReport, SaltJob}
+}
 
 // Known tells whether there is a schema of this name.
 func Known(name string) bool { return slices.Contains(Names(), name) }
@@ -35,12 +39,12 @@ func Known(name string) bool { return slices.Contains(Names(), name) }
 // Source is the text of a schema, a copy that the caller may keep; nil when
 // there is no schema of this name.
 func Source(name string) []byte {
-	switch name {
-	case ConfigReport:
-		return []byte(configReportSource)
-	case Facts:
-		return []byte(factsSource)
-	default:
+	if !Known(name) {
 		return nil
 	}
+	text, err := sources.ReadFile(name + ".json")
+	if err != nil {
+		return nil // a name without its file: the tests would not pass
+	}
+	return text
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,11 +16,16 @@ import (
 // A 2xx without Foreman's version header is not Foreman (a maintenance page, a
 // captive portal); neither is any other answer that is not JSON and has no such
 // header, but for 401, 403 and 413, which Apache gives in its name.
-func Classify(a relay.Answer, now time.Time) relay.Result {
+//
+// What else a status means for a message of a route is in the table of verdicts.
+func Classify(route string, a relay.Answer, now time.Time) relay.Result {
 	if a.Err != nil {
 		return relay.ClassifyError(a)
 	}
 	r := relay.ClassifyHTTP(a, now)
+	if verdicts[route].plain {
+		return unattended(r, a)
+	}
 	if a.Status < 200 || a.Status > 299 {
 		r.Detail = relay.Excerpt([]byte(complaint(a.Body)))
 	}
@@ -32,7 +38,7 @@ func Classify(a relay.Answer, now time.Time) relay.Result {
 	case a.Status >= 300 && a.Status <= 499 && r.Class == relay.ClassRejected && !isForeman(a):
 		return notForeman(r)
 	case a.Status == http.StatusUnprocessableEntity:
-		return unprocessable(r, a.Body)
+		return unprocessable(route, r, a.Body)
 	}
 	return r
 }
@@ -55,23 +61,20 @@ func isForeman(a relay.Answer) bool {
 	return err == nil && strings.HasSuffix(media, "json") && json.Valid(a.Body)
 }
 
-// What Foreman writes into a 422 that is not for ever.
-const (
-	alreadyTaken    = "has already been taken" // app/models/report.rb: reported_at is unique by host and type
-	pendingForBuild = "Host is pending for Build"
-)
-
-// unprocessable tells the three kinds of 422 apart: a duplicate is a delivery, a
-// host in build mode takes facts later, and the rest is refused for ever.
-func unprocessable(r relay.Result, body []byte) relay.Result {
+// unprocessable tells the three kinds of 422 apart: a duplicate is a delivery,
+// what can change with time is tried slowly, and the rest is refused for ever.
+func unprocessable(route string, r relay.Result, body []byte) relay.Result {
+	v, text := verdicts[route], strings.ToLower(r.Detail)
 	switch {
 	case isDuplicate(body):
 		r.Class, r.Reason, r.Detail = relay.ClassAlready, relay.ReasonAlreadyThere, ""
-	case strings.Contains(r.Detail, pendingForBuild):
+	case slices.ContainsFunc(v.later, func(part string) bool { return strings.Contains(text, part) }):
 		r.Class, r.Reason = relay.ClassNotReady, relay.ReasonNotReady
 	}
 	return r
 }
+
+const alreadyTaken = "has already been taken" // app/models/report.rb: reported_at is unique by host and type
 
 // isDuplicate: the only thing wrong is that reported_at is taken.
 func isDuplicate(body []byte) bool {

@@ -67,7 +67,7 @@ func TestClassify(t *testing.T) {
 		"throttled":                          {429, versioned("Retry-After", "30"), ``, relay.ClassTransient, relay.ReasonThrottled, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Classify(relay.Answer{Status: c.status, Header: c.header, Body: []byte(c.body)}, now)
+			r := Classify("facts", relay.Answer{Status: c.status, Header: c.header, Body: []byte(c.body)}, now)
 			require.Equal(t, []any{c.class, c.reason, c.status}, []any{r.Class, r.Reason, r.Status})
 			require.Contains(t, r.Detail, c.detail)
 			if r.Class == relay.ClassUnavailable {
@@ -82,8 +82,8 @@ func TestClassify(t *testing.T) {
 // Foreman's own ends a message.
 func TestEveryStatusHasAVerdict(t *testing.T) {
 	for status := 100; status <= 599; status++ {
-		ours := Classify(relay.Answer{Status: status, Header: versioned("Retry-After", "7"), Body: []byte(`{"message":"m"}`)}, now)
-		other := Classify(relay.Answer{Status: status, Header: page(), Body: []byte("<html>")}, now)
+		ours := Classify("report", relay.Answer{Status: status, Header: versioned("Retry-After", "7"), Body: []byte(`{"message":"m"}`)}, now)
+		other := Classify("report", relay.Answer{Status: status, Header: page(), Body: []byte("<html>")}, now)
 		require.NotEmpty(t, ours.Class, status)
 		require.Equal(t, status >= 200 && status <= 299, ours.Class == relay.ClassDelivered, status)
 		require.NotEqual(t, relay.ClassDelivered, other.Class, status)
@@ -106,7 +106,7 @@ func TestEveryStatusHasAVerdict(t *testing.T) {
 		}
 		require.Equal(t, 7*time.Second, ours.RetryAfter, status)
 	}
-	require.GreaterOrEqual(t, Classify(relay.Answer{Status: 401}, now).Hold, 5*time.Minute, "Foreman counts failed logins in 5 minutes")
+	require.GreaterOrEqual(t, Classify("report", relay.Answer{Status: 401}, now).Hold, 5*time.Minute, "Foreman counts failed logins in 5 minutes")
 }
 
 func TestErrorsAreClassified(t *testing.T) {
@@ -123,18 +123,18 @@ func TestErrorsAreClassified(t *testing.T) {
 		"our certificate is not trusted": {relay.Answer{Err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}, relay.ClassDenied, relay.ReasonUnauthorized, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Classify(c.answer, now)
+			r := Classify("report", c.answer, now)
 			require.Equal(t, []any{c.class, c.reason, c.ambiguous}, []any{r.Class, r.Reason, r.Ambiguous})
 			require.NotEmpty(t, r.Detail)
 		})
 	}
-	require.LessOrEqual(t, len(Classify(relay.Answer{Status: 500, Header: page(), Body: []byte(strings.Repeat("ä", 60_000))}, now).Detail), relay.MaxDetail+8)
+	require.LessOrEqual(t, len(Classify("report", relay.Answer{Status: 500, Header: page(), Body: []byte(strings.Repeat("ä", 60_000))}, now).Detail), relay.MaxDetail+8)
 }
 
 func TestOneReportHasOneKey(t *testing.T) {
 	route := Routes(relay.DefaultPolicy())[0]
 	key := func(host, at string) string {
-		k, ok := route.Key.Derive(map[string]any{"config_report": map[string]any{"host": host, "reported_at": at}})
+		k, ok := route.Key.Derive(relay.Request{Doc: map[string]any{"config_report": map[string]any{"host": host, "reported_at": at}}})
 		require.True(t, ok)
 		return k
 	}
@@ -146,6 +146,6 @@ func TestOneReportHasOneKey(t *testing.T) {
 	require.NotEqual(t, puppet, key("web.example.com", "2026-11-23T16:13:06.9Z"), "a fraction tells two reports apart")
 	require.NotEqual(t, puppet, key("web2.example.com", "2026-11-23 16:13:06 UTC"))
 	require.NotEqual(t, key("a", "yesterday at 7"), key("a", "yesterday at 8"), "unknown spellings are kept")
-	_, ok := Routes(relay.DefaultPolicy())[1].Key.Derive(map[string]any{"name": "a"})
+	_, ok := Routes(relay.DefaultPolicy())[1].Key.Derive(relay.Request{Doc: map[string]any{"name": "a"}})
 	require.False(t, ok, "of facts A, B, A the last must win")
 }

@@ -40,7 +40,10 @@ type Options struct {
 	AttemptTimeout            time.Duration
 	Connections               int // kept open for use again
 	UserAgent                 string
-	Now                       relay.Clock
+	// The registered smart proxy that a host's ARF reports are told to come from;
+	// empty: Foreman takes the host's own.
+	OpenSCAPProxyName, OpenSCAPProxyURL string
+	Now                                 relay.Clock
 }
 
 // Client delivers to one Foreman (relay.Destination). It follows no redirect,
@@ -49,6 +52,8 @@ type Client struct {
 	options Options
 	base    *url.URL
 	http    *http.Client
+
+	converting chan struct{} // held by the one conversion under way
 }
 
 // New checks the options and reads the certificates; an error names what is
@@ -69,7 +74,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: relay.DialGuard(base.Hostname())}
-	return &Client{options: o, base: base, http: &http.Client{
+	return &Client{options: o, base: base, converting: make(chan struct{}, 1), http: &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config,
 			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: idleTimeout,
 			MaxResponseHeaderBytes: maxAnswerHeader, DisableCompression: true},
@@ -126,17 +131,24 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	defer cancel()
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	req, err := c.request(ctx, m)
+	d, err := c.convert(ctx, m)
+	if ctx.Err() != nil { // nothing was sent; the next attempt may have more time
+		return relay.Result{Class: relay.ClassTransient, Reason: relay.ReasonTimeout, Detail: "the message was not converted within the time of an attempt"}
+	}
+	var req *http.Request
+	if err == nil {
+		req, err = c.request(ctx, m, d)
+	}
 	if err != nil {
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
 	}
 	answer := c.do(req)
 	answer.Sent = sent.Load()
-	return Classify(answer, c.options.Now())
+	return Classify(m.Route, answer, c.options.Now())
 }
 
-func (c *Client) request(ctx context.Context, m *relay.Message) (*http.Request, error) {
-	target, err := c.target(m.Path)
+func (c *Client) request(ctx context.Context, m *relay.Message, d delivery) (*http.Request, error) {
+	target, err := c.target(d.path)
 	if err != nil {
 		return nil, err
 	}
@@ -144,21 +156,28 @@ func (c *Client) request(ctx context.Context, m *relay.Message) (*http.Request, 
 	if method == "" {
 		method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(m.Body))
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(d.body))
 	if err != nil {
 		return nil, err
+	}
+	if method == http.MethodGet { // without this, package http would send it again by itself
+		req.Body, req.GetBody = io.NopCloser(bytes.NewReader(d.body)), nil
 	}
 	key := m.Key
 	if key == "" {
 		key = m.ID
 	}
-	for name, value := range map[string]string{"Content-Type": m.ContentType, "Accept": m.Accept,
-		"Content-Encoding": m.ContentEncoding, "X-Request-Id": m.RequestID, "User-Agent": c.options.UserAgent,
+	headers := map[string]string{"Content-Type": d.contentType, "Accept": m.Accept,
+		"Content-Encoding": d.contentEncoding, "X-Request-Id": m.RequestID, "User-Agent": c.options.UserAgent,
 		"Relay-Message-Id": m.ID,
 		"Accept-Language":  "en", // what a 422 means is known by its words, and Foreman translates them
 		// Spelled so that package http does not see it: a request with this header
 		// it sends again by itself, and Foreman does not know the header.
-		"idempotency-key": headerValue(key)} {
+		"idempotency-key": headerValue(key)}
+	for name, value := range m.Header {
+		headers[http.CanonicalHeaderKey(name)] = value
+	}
+	for name, value := range headers {
 		if strings.ContainsFunc(value, unfit) {
 			return nil, fmt.Errorf("the message's %s cannot be sent: %q", name, value)
 		}

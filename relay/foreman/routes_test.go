@@ -23,11 +23,12 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for _, r := range Routes(relay.DefaultPolicy()) {
-			lane := r.Lane.Extract(doc)
-			require.Equal(t, lane, r.Lane.Extract(doc))
+			q := relay.Request{Body: body, Doc: doc, Digest: relay.DigestOf(body)}
+			lane := r.Lane.Extract(q)
+			require.Equal(t, lane, r.Lane.Extract(q))
 			require.Equal(t, strings.TrimSpace(lane), lane)
-			key, ok := r.Key.Derive(doc)
-			again, okAgain := r.Key.Derive(doc)
+			key, ok := r.Key.Derive(q)
+			again, okAgain := r.Key.Derive(q)
 			require.Equal(t, []any{key, ok}, []any{again, okAgain})
 			if ok && utf8.ValidString(key) {
 				require.True(t, strings.HasPrefix(key, r.Key.Type+"\x1f"))
