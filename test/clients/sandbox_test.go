@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/theforeman/foreman-relay/test/harness"
 )
 
 // host is what the clients call this machine: nothing of it gets into a report.
@@ -78,7 +76,7 @@ func (b *sandbox) run(env []string, program string, args ...string) (printed str
 	cmd := exec.CommandContext(ctx, program, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, b.dir
-	nobody := "http://" + harness.FreeAddress(b.t)
+	const nobody = "http://127.0.0.1:9"
 	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + b.path("home"), "TMPDIR=" + b.path("tmp"), "LANG=C.UTF-8",
 		"http_proxy=" + nobody, "https_proxy=" + nobody, "no_proxy=127.0.0.1",
 		"BLKID_FILE=" + b.path("tmp/blkid")}, env...) // Puppet's facts ask blkid, which would keep a table of the disks in /run
