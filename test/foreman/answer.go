@@ -21,7 +21,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client went away in the middle
 	}
-	doc, host := read(body)
+	doc, host := read(r, body)
 	rec := &Request{At: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header.Clone(), Body: body, Host: host}
 	defer s.begin(rec)()
 	rule := s.rule(r, host)
@@ -36,15 +36,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, a)
 }
 
-// read finds the host that a body is about.
-func read(body []byte) (doc map[string]any, host string) {
+// read finds the host that a request is about, where its path or body says.
+func read(r *http.Request, body []byte) (doc map[string]any, host string) {
 	if json.Unmarshal(body, &doc) != nil {
 		return nil, ""
 	}
-	if report, ok := doc["config_report"].(map[string]any); ok {
-		host, _ = report["host"].(string)
-	} else {
-		host, _ = doc["name"].(string)
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/api/v2/compliance/arf_reports/"); ok {
+		host, _, _ = strings.Cut(rest, "/")
+	}
+	for _, member := range []string{"config_report", "host_report"} {
+		if report, ok := doc[member].(map[string]any); ok {
+			host, _ = report["host"].(string)
+		}
+	}
+	if name, ok := doc["name"].(string); ok && host == "" {
+		host = name
 	}
 	return doc, strings.ToLower(host)
 }
@@ -107,29 +113,11 @@ func (s *Server) process(r *http.Request, doc map[string]any, rule Rule) answer 
 	case Unauthorize:
 		return answer{status: http.StatusUnauthorized, body: map[string]any{"error": map[string]string{"message": "Unable to authenticate user "}}}.beforeHeaders()
 	}
-	switch {
-	case r.Method == http.MethodGet && r.URL.Path == pingPath:
-		return answer{status: http.StatusOK, body: map[string]any{"results": map[string]any{"foreman": map[string]any{
-			"database": map[string]any{"active": rule.Mode != NoDatabase, "duration_ms": "0"}}}}}
-	case r.Method == http.MethodPost && isOne(r.URL.Path, "/api/config_reports", "/api/v2/config_reports"):
-		return s.post(r, doc, s.store.addReport)
-	case r.Method == http.MethodPost && isOne(r.URL.Path, "/api/hosts/facts", "/api/v2/hosts/facts"):
-		if rule.Mode == BuildMode {
-			return problem(http.StatusUnprocessableEntity, "ERF42-9911 [Foreman::Exception]: Host is pending for Build")
-		}
-		return s.post(r, doc, s.store.addFacts)
-	default:
+	e := route(r)
+	if e == nil {
 		return answer{status: http.StatusNotFound, body: map[string]any{"error": map[string]string{"message": "Not found"}}}
 	}
-}
-
-func isOne(path string, paths ...string) bool {
-	for _, p := range paths {
-		if p == path {
-			return true
-		}
-	}
-	return false
+	return e.serve(s, r, doc, rule)
 }
 
 // post checks what every POST of the API demands: JSON, said and meant. Encoded
@@ -160,6 +148,10 @@ func (s *Server) finish(rec *Request, a answer) {
 
 func write(w http.ResponseWriter, a answer) {
 	h := w.Header()
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	if !a.bare {
 		h.Set("Foreman_version", "3.13.0")

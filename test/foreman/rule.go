@@ -25,9 +25,15 @@ const (
 	DropAfter   Mode = "drop-after" // the request is processed, and the connection ends
 	Slow        Mode = "slow"       // after Latency as usual
 	NoDatabase  Mode = "no-database"
+
+	UnknownPolicy Mode = "unknown-policy" // ARF: 422
+	UnknownHost   Mode = "unknown-host"   // ARF and host reports: 422; built: 404
+	NotBuilding   Mode = "not-building"   // built: 405, the host is in build mode no more
+	Conflict      Mode = "conflict"       // built: 409, the change was not saved
 )
 
-var modes = []Mode{HTML503, JSON503, BadGateway, Error500, Maintenance, Forbidden, Unauthorize, BuildMode, Hang, Drop, DropAfter, Slow, NoDatabase}
+var modes = []Mode{HTML503, JSON503, BadGateway, Error500, Maintenance, Forbidden, Unauthorize, BuildMode, Hang, Drop, DropAfter, Slow, NoDatabase,
+	UnknownPolicy, UnknownHost, NotBuilding, Conflict}
 
 // Rule makes some requests meet a mode. Empty fields match everything.
 type Rule struct {

@@ -13,11 +13,12 @@ type store struct {
 	reports map[string]bool     // by host, type and reported_at
 	order   map[string][]string // by host: reported_at as they were counted
 	facts   map[string]json.RawMessage
+	arfs    map[string]bool // by host and date
 	nextID  int
 }
 
 func newStore() store {
-	return store{reports: map[string]bool{}, order: map[string][]string{}, facts: map[string]json.RawMessage{}}
+	return store{reports: map[string]bool{}, order: map[string][]string{}, facts: map[string]json.RawMessage{}, arfs: map[string]bool{}}
 }
 
 // answer is a status and a document.
