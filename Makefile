@@ -1,5 +1,5 @@
 # Everything here is also a plain command; see CONTRIBUTING.md.
-.PHONY: help build test lint vuln demo fuzz kills bench
+.PHONY: help build test lint vuln demo fuzz kills clients bench
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -24,6 +24,10 @@ fuzz: ## every fuzz target for 30 s
 
 kills: ## the kill and takeover tests, ten times over (about 20 minutes)
 	go test -race -count=10 -timeout 60m -run 'TestKills|TestTakeover' ./test
+
+clients: ## Debian's Puppet and Ansible against the relay; installs them
+	.ci/install puppet ansible python3-requests
+	CI=true go test -count=1 -timeout 5m -v ./test/clients
 
 bench: ## the benchmarks that exist so far
 	go test -run '^$$' -bench . -benchtime 2s ./broker ./relay ./schemas

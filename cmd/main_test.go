@@ -17,9 +17,10 @@ import (
 
 	"github.com/theforeman/foreman-relay/relay"
 	standin "github.com/theforeman/foreman-relay/test/foreman"
+	"github.com/theforeman/foreman-relay/test/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, harness.Lingering()) }
 
 // cli runs one command to its end.
 func cli(t *testing.T, args ...string) (stdout, stderr string, code int) {

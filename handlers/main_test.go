@@ -18,9 +18,10 @@ import (
 	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
+	"github.com/theforeman/foreman-relay/test/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, harness.Lingering()) }
 
 var (
 	queue = relay.Queue{Organization: relay.DefaultOrganization, Destination: relay.ForemanDestination}

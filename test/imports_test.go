@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"relay/foreman":         {"relay"},
 	"schemas":               {},
 	"test":                  {},
+	"test/clients":          {},
 	"test/harness":          {"relay"},
 	"test/foreman":          {},
 	"test/foreman/stand-in": {"test/foreman"},

@@ -16,9 +16,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/test/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, harness.Lingering()) }
 
 func client(t *testing.T, url string) *Client {
 	t.Helper()
