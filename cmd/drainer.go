@@ -36,7 +36,7 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 	d := &drainer{client: client, metrics: metrics}
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
-		Registrar: channel, Journal: channel.Journal, Destination: client, Gate: relay.NewGate(gate, client.Probe),
+		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: relay.NewGate(gate, client.Probe),
 		Policy: func(route string) relay.Policy {
 			if p, ok := policies[route]; ok {
 				return p

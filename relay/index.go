@@ -2,6 +2,8 @@ package relay
 
 import (
 	"container/heap"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,15 +32,15 @@ type index struct {
 	due      dueHeap
 	refills  []*lane
 	entries  int
-	busy     int
-	cursor   uint64 // everything up to here has been read
+	busy     map[uint64]struct{} // sequences that are being attempted
+	cursor   uint64              // everything up to here has been read
 	readyC   chan struct{}
 	roomC    chan struct{}
 	refillsC chan struct{}
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
-	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{},
+	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, busy: map[uint64]struct{}{},
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1)}
 }
 
@@ -140,7 +142,7 @@ func (x *index) next() (Entry, bool) {
 
 func (x *index) take(l *lane) Entry {
 	l.busy = true
-	x.busy++
+	x.busy[l.head().Sequence] = struct{}{}
 	return *l.head()
 }
 
@@ -181,7 +183,7 @@ func (x *index) putBack(e Entry) {
 func (x *index) release(e Entry) *lane {
 	l := x.lanes[e.Lane]
 	l.busy = false
-	x.busy--
+	delete(x.busy, e.Sequence)
 	return l
 }
 
@@ -284,10 +286,10 @@ func (x *index) room() (free int, empty bool) {
 	return x.limits.Entries - x.entries, x.entries == 0
 }
 
-func (x *index) delivering() int {
+func (x *index) underway() []uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.busy
+	return slices.Collect(maps.Keys(x.busy))
 }
 
 func (x *index) position() uint64 {
