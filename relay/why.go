@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -109,7 +110,7 @@ func (e *Explanation) explainPending(now time.Time) {
 		if e.Next == "" {
 			e.Next = next
 		}
-		if do != "" {
+		if do != "" && !slices.Contains(e.Do, do) {
 			e.Do = append(e.Do, do)
 		}
 	}
@@ -165,7 +166,7 @@ func (e *Explanation) circuit(now time.Time) (by, because, next, do string) {
 }
 
 // letIn is what ends ReasonUnauthorized.
-const letIn = "Let the relay in at the destination; in Foreman: register a smart proxy with the feature Puppet whose host is the name in the relay's client certificate, or add that name to trusted_hosts"
+const letIn = "Let the relay in at the destination; in Foreman: register a smart proxy with the feature that this route needs (Puppet for reports and facts), whose host is the name in the relay's client certificate, or add that name to trusted_hosts"
 
 func (e *Explanation) behind(now time.Time) (by, because, next, do string) {
 	a := e.Ahead
