@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -19,66 +18,6 @@ type listing struct {
 	limit  int
 	budget int // envelopes that may still be read
 	rows   []relay.MessageSummary
-}
-
-// Peek lists the next pending messages, first those that were accepted first.
-func (b *Broker) Peek(ctx context.Context, q relay.Queue, o relay.PeekOptions) (relay.MessageList, error) {
-	list := relay.MessageList{Messages: []relay.MessageSummary{}}
-	if !b.Known(q) {
-		return list, relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
-	}
-	if o.Limit < 0 || o.Limit > relay.MaxMessageLimit {
-		return list, relay.Refuse(relay.CodeMalformed, "limit is %d; it must be from 1 to %d", o.Limit, relay.MaxMessageLimit)
-	}
-	l := &listing{b: b, queue: q, keep: pendingRow, limit: orElse(o.Limit, relay.DefaultPeekLimit), budget: relay.MaxMessagesScanned}
-	floor, err := b.floor(ctx, q)
-	if err != nil {
-		return list, unavailable(err)
-	}
-	if err := l.read(ctx, messageFilter(q.Token(), "", ""), floor+1, l.limit, nil); err != nil {
-		return list, unavailable(err)
-	}
-	list.Messages = append(list.Messages, l.rows...)
-	if l.budget == 0 {
-		list.Incomplete = fmt.Sprintf("%d messages were looked at, and no more", relay.MaxMessagesScanned)
-	}
-	if o.Body {
-		err = b.addBodies(ctx, q, &list)
-	}
-	return list, err
-}
-
-func pendingRow(m relay.MessageSummary) bool { return !m.State.Settled() }
-
-// floor is that of a queue's account, once it has followed all events.
-func (b *Broker) floor(ctx context.Context, q relay.Queue) (floor uint64, err error) {
-	a := b.accounts[q.Destination]
-	if err := a.current(ctx); err != nil {
-		return 0, err
-	}
-	a.view(q, func(l *relay.Ledger) { floor = l.Floor() })
-	return floor, nil
-}
-
-// addBodies reads the bodies of a peek, as far as one answer holds them.
-func (b *Broker) addBodies(ctx context.Context, q relay.Queue, list *relay.MessageList) error {
-	size := 0
-	for i := range list.Messages {
-		row := &list.Messages[i]
-		if size += row.Bytes; size > relay.MaxPeekBodies {
-			list.Messages = list.Messages[:i]
-			list.Incomplete = fmt.Sprintf("one answer holds %d MiB of bodies, and no more", relay.MaxPeekBodies>>20)
-			return nil
-		}
-		s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: row.Sequence})
-		if err != nil && !errors.Is(err, errNotFound) { // settled and trimmed since
-			return unavailable(err)
-		}
-		if err == nil {
-			row.Body = s.data
-		}
-	}
-	return nil
 }
 
 // Messages lists messages, the newest first, of all queues or one.
@@ -95,7 +34,7 @@ func (b *Broker) Messages(ctx context.Context, f relay.MessageFilter) (relay.Mes
 	budget := relay.MaxMessagesScanned / len(queues)
 	for _, q := range queues {
 		l := &listing{b: b, queue: q, limit: limit, budget: budget, keep: func(m relay.MessageSummary) bool {
-			return (f.State == "" || m.State == f.State) && (f.Host == "" || m.Lane == f.Host)
+			return (f.State == "" || m.State == f.State) && (f.Host == "" || m.Lane == f.Host) && (f.Route == "" || m.Route == f.Route)
 		}}
 		if err := l.newestFirst(ctx, f); err != nil {
 			return list, unavailable(err)
@@ -117,11 +56,10 @@ func (l *listing) newestFirst(ctx context.Context, f relay.MessageFilter) error 
 	if err != nil {
 		return err
 	}
-	lane := ""
-	if f.Host != "" {
-		lane = relay.LaneToken(f.Host, "")
+	if sequences, ok := l.known(f.State); ok {
+		return l.pick(ctx, sequences, first)
 	}
-	filter, narrow := messageFilter(l.queue.Token(), lane, f.Route), lane != "" || f.Route != ""
+	filter, narrow := l.filter(f)
 	size := uint64(max(1000, 4*l.limit))
 	for last >= first && last > 0 && len(l.rows) < l.limit && l.budget > 0 {
 		if !narrow { // each sequence is one envelope to read
@@ -138,6 +76,50 @@ func (l *listing) newestFirst(ctx context.Context, f relay.MessageFilter) error 
 		last, size = from-1, size*4
 	}
 	l.rows = l.rows[:min(len(l.rows), l.limit)]
+	return nil
+}
+
+// filter is that of the subjects that fit; empty, and not narrow, for all: the
+// broker need not look at the subjects then.
+func (l *listing) filter(f relay.MessageFilter) (filter string, narrow bool) {
+	switch {
+	case f.Host != "":
+		return messageFilter(l.queue.Token(), relay.LaneToken(f.Host, ""), f.Route), true
+	case f.Route != "":
+		return messageFilter(l.queue.Token(), "", f.Route), true
+	default:
+		return "", false
+	}
+}
+
+// known are the sequences of the messages in a state, where they are known
+// without looking at the journal: few, and perhaps far apart in it.
+func (l *listing) known(s relay.State) (sequences []uint64, ok bool) {
+	if s == relay.Delivering {
+		drain, _ := l.b.leases.holder(l.queue)
+		return slices.Sorted(slices.Values(drain.status.Underway)), true
+	}
+	l.b.accounts[l.queue.Destination].view(l.queue, func(ledger *relay.Ledger) { sequences, ok = ledger.Sequences(s) })
+	return sequences, ok
+}
+
+// pick adds the rows of these sequences, the last one first, as far as the
+// journal holds them.
+func (l *listing) pick(ctx context.Context, sequences []uint64, first uint64) error {
+	for _, sequence := range slices.Backward(sequences) {
+		if sequence < first || len(l.rows) == l.limit || l.budget == 0 {
+			return nil
+		}
+		l.budget--
+		s, err := get(ctx, l.b.nc, apiGet(journalStream(l.queue)), &getRequest{Sequence: sequence})
+		if errors.Is(err, errNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l.add(s)
+	}
 	return nil
 }
 
@@ -173,16 +155,21 @@ func (l *listing) read(ctx context.Context, filter string, from uint64, wanted i
 			return false
 		}
 		l.budget--
-		m, err := s.message()
-		if err != nil {
-			l.b.log.Error().Err(err).Str("queue", l.queue.String()).Uint64("sequence", s.sequence).Msg("a message cannot be read")
-			return l.budget > 0
-		}
-		if row := l.b.summary(l.queue, m, s.size()); l.keep(row) {
-			l.rows = append(l.rows, row)
-		}
+		l.add(s)
 		return len(l.rows) < wanted && l.budget > 0
 	})
+}
+
+// add makes a row of a message if it is one of those that are wanted.
+func (l *listing) add(s *stored) {
+	m, err := s.message()
+	if err != nil {
+		l.b.log.Error().Err(err).Str("queue", l.queue.String()).Uint64("sequence", s.sequence).Msg("a message cannot be read")
+		return
+	}
+	if row := l.b.summary(l.queue, m, s.size()); l.keep(row) {
+		l.rows = append(l.rows, row)
+	}
 }
 
 // summary is a message's row, with its state from the account.
@@ -200,35 +187,4 @@ func (b *Broker) summary(q relay.Queue, m *relay.Message, size int) relay.Messag
 		row.State, row.NextAttempt = relay.Delivering, nil
 	}
 	return row
-}
-
-// Why explains where a message stands.
-func (b *Broker) Why(ctx context.Context, id string) (relay.Explanation, error) {
-	m, err := b.Message(ctx, id)
-	if err != nil {
-		return relay.Explanation{}, err
-	}
-	q := relay.Queue{Organization: m.Organization, Destination: m.Destination}
-	c := relay.Case{Message: m}
-	if c.Queue, err = b.Queue(ctx, q); err != nil {
-		return relay.Explanation{}, err
-	}
-	if !m.State.Settled() && m.InJournal {
-		if err := b.lookAhead(ctx, q, &c); err != nil {
-			return relay.Explanation{}, unavailable(err)
-		}
-	}
-	return relay.Explain(c, time.Now()), nil
-}
-
-// lookAhead counts the pending messages of the lane before this one.
-func (b *Broker) lookAhead(ctx context.Context, q relay.Queue, c *relay.Case) error {
-	before := c.Message.Sequence - 1
-	l := &listing{b: b, queue: q, keep: pendingRow, budget: relay.MaxMessagesScanned}
-	filter := laneFilter(q.Token(), relay.LaneToken(c.Message.Lane, c.Message.ID))
-	if err := l.read(ctx, filter, c.Queue.Floor+1, relay.MaxAheadCounted, &before); err != nil || len(l.rows) == 0 {
-		return err
-	}
-	c.Ahead, c.AheadCount = &l.rows[0], len(l.rows)
-	return nil
 }

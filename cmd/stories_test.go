@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/relay"
+	standin "github.com/theforeman/foreman-relay/test/foreman"
 )
 
 // Stories: what operators do, one after the other, against a relay that runs.
@@ -245,4 +246,42 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 		case <-w.ctx.Done():
 		}
 	}
+}
+
+// Why nothing is delivered travels from the drain to the operator.
+func TestTheStoryOfAClosedDoor(t *testing.T) {
+	foreman := startForeman(t)
+	foreman.SetRules(standin.Rule{Mode: standin.HTML503})
+	p := startServe(t, "--foreman-url", foreman.URL(), "--config", writeFile(t, "foreman: {probe_interval: 50ms}\n"))
+	_, id := p.post("/api/config_reports", report("web.example.com"))
+	p.awaitQueue(func(s relay.QueueStatus) bool { return s.BreakerReason == "the ping is answered with 503" })
+	out, _, _ := p.ask("queue", "show", "default/foreman")
+	require.Regexp(t, `(?m)^breaker +open\nnot closed since +\d{4}-.*\nnot closed because +the ping is answered with 503$`, out)
+	out, _, _ = p.ask("queue", "ls", "-o", "wide")
+	require.Regexp(t, `(?m) the ping is answered with 503$`, out)
+	out, _, _ = p.ask("message", "why", id)
+	require.Regexp(t, `(?m)^because +The circuit to the destination is open, not closed since .*, because: the ping is answered with 503\.$`, out)
+	foreman.SetRules()
+	p.awaitState(id, relay.Delivered)
+	p.awaitQueue(func(s relay.QueueStatus) bool {
+		return s.Breaker == "closed" && s.BreakerSince == nil && s.BreakerReason == ""
+	})
+
+	foreman.SetRules(standin.Rule{Mode: standin.Forbidden})
+	_, id = p.post("/api/config_reports", report("other.example.com"))
+	p.awaitState(id, relay.Waiting)
+	p.awaitQueue(func(s relay.QueueStatus) bool { return s.Breaker == "open" })
+	out, _, _ = p.ask("message", "why", id)
+	require.Regexp(t, `(?m)^because +The circuit .* because: unauthorized: `, out)
+	require.Regexp(t, `(?m)^to do +Let the relay in at the destination; in Foreman: `, out)
+}
+
+func (p *process) awaitQueue(cond func(relay.QueueStatus) bool) {
+	p.t.Helper()
+	var s relay.QueueStatus
+	require.Eventually(p.t, func() bool {
+		s = relay.QueueStatus{}
+		p.read(&s, "queue", "show", "default/foreman")
+		return cond(s)
+	}, 20*time.Second, 20*time.Millisecond, "last seen: %+v", &s)
 }

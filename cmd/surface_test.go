@@ -1,7 +1,10 @@
 package cmd
 
 import (
+	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -70,7 +73,7 @@ func TestSurface(t *testing.T) {
 func TestEveryCommandExplainsItself(t *testing.T) {
 	for path, c := range commands(root()) {
 		require.NotEmpty(t, c.Short, path)
-		if !c.HasSubCommands() && path != "foreman-relay version" {
+		if !c.HasSubCommands() {
 			require.Contains(t, c.Example, path, path)
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) { require.NotEmpty(t, f.Usage, "%s --%s", path, f.Name) })
@@ -78,6 +81,27 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		require.Zero(t, code, path)
 		require.Empty(t, errs, path)
 		require.Contains(t, out, "Usage:", path)
+	}
+}
+
+// docs/cli.md is the manual: every command with its example, every flag of the
+// filters, every form of output, every exit code.
+func TestTheManual(t *testing.T) {
+	text, err := os.ReadFile("../docs/cli.md")
+	require.NoError(t, err)
+	manual := string(text)
+	for path, c := range commands(root()) {
+		if !c.HasSubCommands() {
+			require.Regexp(t, regexp.QuoteMeta("`"+path)+"[ `]", manual, "a row of the manual")
+		}
+	}
+	operator := commands(root())["foreman-relay dlq replay"]
+	operator.Flags().VisitAll(func(f *pflag.Flag) { require.Contains(t, manual, "`--"+f.Name, "a flag") })
+	for _, format := range outputs {
+		require.Contains(t, manual, "| `"+format+"` |", "a form of output")
+	}
+	for code := exitOK; code <= exitPartly; code++ {
+		require.Regexp(t, fmt.Sprintf(`(?m)^\| %d \|`, code), manual, "an exit code")
 	}
 }
 

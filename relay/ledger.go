@@ -3,6 +3,8 @@ package relay
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -179,6 +181,24 @@ func (l *Ledger) DeadLetters() []uint64 { return l.dead.ToArray() }
 func (l *Ledger) Waiting(sequence uint64) (Wait, bool) {
 	w, ok := l.waiting[sequence]
 	return w, ok
+}
+
+// Sequences lists, ascending, the messages that the account knows one by one to
+// be in a state: all states but delivered, of which there are too many, and
+// those of which it knows nothing, queued and delivering. ok is false for them.
+func (l *Ledger) Sequences(s State) (sequences []uint64, ok bool) {
+	switch {
+	case s == Waiting:
+		return slices.Sorted(maps.Keys(l.waiting)), true
+	case s == Dead:
+		return l.dead.ToArray(), true
+	case s == Delivered || !s.Settled():
+		return nil, false
+	case l.others[s] == nil:
+		return nil, true
+	default:
+		return l.others[s].ToArray(), true
+	}
 }
 
 // WaitingCount is the number of messages between attempts.

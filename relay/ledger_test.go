@@ -69,6 +69,17 @@ func compare(t *rapid.T, l *Ledger, model map[uint64]State, waits map[uint64]int
 	for _, ok := model[floor+1]; ok; _, ok = model[floor+1] {
 		floor++
 	}
+	for _, s := range []State{Waiting, Dead, Superseded, Cancelled, Discarded, Duplicate} {
+		sequences, ok := l.Sequences(s)
+		require.True(t, ok)
+		require.IsIncreasing(t, append([]uint64{0}, append(sequences, 13)...))
+		for _, sequence := range sequences {
+			require.Equal(t, s, l.State(sequence))
+		}
+		if s != Waiting {
+			require.Len(t, sequences, int(want[s]))
+		}
+	}
 	got := l.Totals()
 	for _, s := range settledStates {
 		require.Equal(t, want[s], got[s], s)
