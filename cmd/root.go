@@ -171,7 +171,7 @@ func queueFlag(p *program, c *cobra.Command) func() (*relay.Queue, error) {
 	complete(c, "queue", p.completeQueues)
 	return func() (*relay.Queue, error) {
 		if *name == "" {
-			return nil, nil //nolint:nilnil // no filter, no error
+			return nil, nil
 		}
 		q, err := parseQueueArg(*name)
 		return &q, err

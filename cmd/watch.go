@@ -52,23 +52,16 @@ func (p *program) watchQueues(c *cobra.Command, interval time.Duration, only *re
 			return usage(fmt.Errorf("--output is %q; a watch prints table, wide or jsonl", out.format))
 		}
 		w := watcher{out: out, inPlace: out.tabular() && isTerminal(out.w), last: map[string]relay.QueueStatus{}}
-		for {
-			rows, err := look(ctx, o, only)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err == nil {
-				err = w.print(rows)
-			}
-			if err != nil {
+		for ctx.Err() == nil {
+			if err := w.once(ctx, o, only); err != nil && ctx.Err() == nil {
 				return err
 			}
 			select {
 			case <-ctx.Done():
-				return nil
 			case <-time.After(interval):
 			}
 		}
+		return nil
 	})
 }
 
@@ -85,6 +78,14 @@ type watcher struct {
 	out     *printer
 	inPlace bool
 	last    map[string]relay.QueueStatus
+}
+
+func (w *watcher) once(ctx context.Context, o *handlers.Client, only *relay.Queue) error {
+	rows, err := look(ctx, o, only)
+	if err != nil {
+		return err
+	}
+	return w.print(rows)
 }
 
 func (w *watcher) print(rows []relay.QueueStatus) error {
