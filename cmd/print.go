@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 )
 
@@ -156,7 +155,7 @@ func (p *printer) value(v any) error {
 	if err := (&printer{w: &text}).printJSON(v); err != nil {
 		return err
 	}
-	out, err := yaml.JSONToYAML(text.Bytes())
+	out, err := toYAML(text.Bytes())
 	if err != nil {
 		return err
 	}

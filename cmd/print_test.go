@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -58,7 +60,7 @@ func TestList(t *testing.T) {
 		"empty json":         {printer{format: asJSON}, nil, "[]\n"},
 		"jsonl":              {printer{format: asLines}, rows[:1], "{\"name\":\"a<b\",\"size\":1,\"at\":\"2026-01-02T03:04:05Z\",\"tags\":[\"x\",\"y\"]}\n"},
 		"empty jsonl":        {printer{format: asLines}, nil, ""},
-		"yaml":               {printer{format: asYAML}, rows[:1], "- name: a<b\n  size: 1\n  at: \"2026-01-02T03:04:05Z\"\n  tags:\n  - x\n  - \"y\"\n"},
+		"yaml":               {printer{format: asYAML}, rows[:1], "- name: \"a<b\"\n  size: 1\n  at: \"2026-01-02T03:04:05Z\"\n  tags:\n  - x\n  - \"y\"\n"},
 		"empty yaml":         {printer{format: asYAML}, nil, "[]\n"},
 		"csv":                {printer{format: asCSV}, rows, "name,size,at,tags\na<b,1,2026-01-02T03:04:05Z,\"[\"\"x\"\",\"\"y\"\"]\"\n\"län,\"\"ger\"\"\x1b[2J\",22,,\n"},
 		"csv, no header":     {printer{format: asCSV, noHeaders: true}, rows[:1], "a<b,1,2026-01-02T03:04:05Z,\"[\"\"x\"\",\"\"y\"\"]\"\n"},
@@ -90,16 +92,34 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// What is printed as YAML and CSV can be read as the JSON that it stands for.
+// What is printed as YAML is the value that JSON is, whatever it holds, and no
+// control character is in the stream.
 func TestYAMLIsTheSameValue(t *testing.T) {
-	s := relay.QueueStatus{Organization: "no", Destination: "1.0", Accepted: 1<<64 - 1, OldestAgeSeconds: 0.001, BreakerReason: "a: b\n# c \t'\"", Drain: "2026-01-01"}
+	sameInYAML(t, relay.QueueStatus{Organization: "no", Destination: "1.0", Accepted: 1<<64 - 1, OldestAgeSeconds: 0.001,
+		BreakerReason: "a: b\n# c \t'\"", Drain: "2026-01-01"})
+	sameInYAML(t, relay.MessageStatus{Key: "config_report\x1fweb\x7f\u0085\x1b[2J", Events: []relay.EventStatus{{Detail: "a\nb: c\n"}, {Detail: "- \t\x00"}}})
+}
+
+func TestAnyTextIsTheSameInYAML(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[-?:,\[\]{}#&*!|>'"%@~. \n\t0-9a-z]{0,12}`))
+		sameInYAML(t, relay.EventStatus{Reason: text.Draw(t, "reason"), Detail: text.Draw(t, "detail")})
+	})
+}
+
+func sameInYAML[T any](t require.TestingT, v T) {
 	var text bytes.Buffer
-	require.NoError(t, (&printer{w: &text, format: asYAML}).value(s))
-	asBytes, err := yaml.YAMLToJSON(text.Bytes())
+	require.NoError(t, (&printer{w: &text, format: asYAML}).value(v))
+	for _, r := range text.String() {
+		require.True(t, r == '\n' || unicode.IsPrint(r), "%q in %q", r, text.String())
+	}
+	var loose any
+	require.NoError(t, yaml.Unmarshal(text.Bytes(), &loose))
+	again, err := json.Marshal(loose)
 	require.NoError(t, err)
-	var read relay.QueueStatus
-	require.NoError(t, json.Unmarshal(asBytes, &read), string(asBytes))
-	require.Equal(t, s, read)
+	var read T
+	require.NoError(t, json.Unmarshal(again, &read))
+	require.Equal(t, v, read)
 }
 
 func TestColors(t *testing.T) {
