@@ -116,7 +116,7 @@ func runDrain(t *testing.T, c *broker.Channel, d relay.Destination, change func(
 	gate := relay.DefaultGateOptions()
 	gate.ProbeInterval = 20 * time.Millisecond
 	o := relay.DrainOptions{Instance: "here", Session: relay.FreshID(queue), LongestAttempt: time.Second, StopTimeout: 10 * time.Second,
-		Registrar: c, Journal: c.Journal, Destination: d, Gate: relay.NewGate(gate, d.Probe),
+		Registrar: c, Nudged: c.Nudged(), Journal: c.Journal, Destination: d, Gate: relay.NewGate(gate, d.Probe),
 		Policy: func(string) relay.Policy { return policy }, Limits: relay.DefaultIndexLimits(), Now: time.Now,
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)}
 	if change != nil {

@@ -23,6 +23,7 @@ type Channel struct {
 	destination string
 	nc          *nats.Conn
 	log         zerolog.Logger
+	nudged      chan struct{}
 
 	mu     sync.Mutex
 	link   context.Context // ends when the connection is lost, and is replaced
@@ -72,7 +73,7 @@ func Dial(o DialOptions) (*Channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker at %s: %w", o.URL, err)
 	}
-	return c, nil
+	return c, c.listen()
 }
 
 // Connect is the channel of a drain in this process. It is closed by Close of
@@ -84,12 +85,32 @@ func (b *Broker) Connect(destination string) (*Channel, error) {
 	}
 	c := newChannel(destination, b.log)
 	var err error
-	c.nc, err = b.server.connect("drain "+destination, kp, c.options()...)
-	return c, err
+	if c.nc, err = b.server.connect("drain "+destination, kp, c.options()...); err != nil {
+		return nil, err
+	}
+	return c, c.listen()
 }
 
+// listen waits for the edge to ask for a renewal.
+func (c *Channel) listen() error {
+	_, err := c.nc.Subscribe(nudgeSubject(c.destination), func(*nats.Msg) {
+		select {
+		case c.nudged <- struct{}{}:
+		default: // one renewal brings all the news
+		}
+	})
+	if err != nil {
+		c.nc.Close()
+		return fmt.Errorf("listen to the edge: %w", err)
+	}
+	return nil
+}
+
+// Nudged tells when the edge asks for a renewal of the leases at once.
+func (c *Channel) Nudged() <-chan struct{} { return c.nudged }
+
 func newChannel(destination string, log zerolog.Logger) *Channel {
-	c := &Channel{destination: destination, log: log}
+	c := &Channel{destination: destination, log: log, nudged: make(chan struct{}, 1)}
 	c.link, c.lost = context.WithCancel(context.Background())
 	return c
 }

@@ -87,7 +87,7 @@ func (s *stored) letter() (relay.DeadLetter, *relay.Message, error) {
 	}
 	l := relay.DeadLetter{ID: m.ID, Organization: m.Queue.Organization, Destination: m.Queue.Destination,
 		Route: m.Route, Lane: m.Lane, Key: m.Key, AcceptedAt: m.Received.UTC(), ReplayedFrom: m.ReplayedFrom,
-		Reason: s.header.Get(hdrDeadReason), Bytes: len(m.Body), ContentType: m.ContentType, Path: m.Path, Body: m.Body}
+		Reason: s.header.Get(hdrDeadReason), Bytes: s.size(), ContentType: m.ContentType, Path: m.Path, Body: m.Body}
 	l.Sequence, _ = strconv.ParseUint(s.header.Get(hdrDeadSequence), 10, 64) // zero where it is none
 	l.Attempts, _ = strconv.Atoi(s.header.Get(hdrDeadAttempts))
 	l.Status, _ = strconv.Atoi(s.header.Get(hdrDeadStatus))

@@ -17,6 +17,9 @@ import (
 // errNotFound: no message fits.
 var errNotFound = errors.New("no such message")
 
+// hdrBodySize: what the broker adds where it leaves the body out.
+const hdrBodySize = "Nats-Msg-Size"
+
 // getRequest is the request of the direct get API (ADR-31).
 type getRequest struct {
 	Sequence  uint64     `json:"seq,omitempty"`
@@ -34,6 +37,14 @@ type stored struct {
 	at       time.Time
 	header   nats.Header
 	data     []byte
+}
+
+// size is that of the body, in bytes, whether it came along or not.
+func (s *stored) size() int {
+	if n, err := strconv.Atoi(s.header.Get(hdrBodySize)); err == nil {
+		return n
+	}
+	return len(s.data)
 }
 
 // get reads one message.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -172,7 +173,17 @@ func (h *housekeeper) trim(ctx context.Context, q relay.Queue) error {
 	if err != nil {
 		return err
 	}
-	return h.purge(ctx, journalStream(q), min(floor+1, keep))
+	return h.trimJournal(ctx, q, min(floor+1, keep))
+}
+
+// trimJournal removes the messages before a sequence, and from the account what
+// only their listing needed.
+func (h *housekeeper) trimJournal(ctx context.Context, q relay.Queue, keep uint64) error {
+	if err := h.purge(ctx, journalStream(q), keep); err != nil {
+		return err
+	}
+	h.b.accounts[q.Destination].view(q, func(l *relay.Ledger) { l.Forget(keep) })
+	return nil
 }
 
 // firstSince is the sequence of the first message stored at or after t; the
@@ -245,7 +256,7 @@ func (h *housekeeper) trimForRoom(ctx context.Context, q relay.Queue) bool {
 	if err != nil || s.CachedInfo().State.FirstSeq > floor {
 		return false
 	}
-	return h.purge(ctx, journalStream(q), floor+1) == nil
+	return h.trimJournal(ctx, q, floor+1) == nil
 }
 
 // trimEvents removes the events that are older than the record window, after
@@ -306,6 +317,7 @@ func (h *housekeeper) raiseBase(ctx context.Context, a *accounts, q relay.Queue,
 	if err != nil && !errors.Is(err, errStop) {
 		return err
 	}
+	ledger.Forget(math.MaxUint64) // a base is for adding up alone
 	value, err := ledger.Checkpoint()
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ type slot struct {
 	revision uint64
 	status   relay.DrainStatus
 	breaker  string
+	down     string       // why the circuit is not closed
+	since    time.Time    // since when, by the edge's clock; zero while it is closed
+	pause    *relay.Pause // nil: not paused
 }
 
 func openLeases(ctx context.Context, b *Broker) (*leases, error) {
@@ -49,6 +52,9 @@ func openLeases(ctx context.Context, b *Broker) (*leases, error) {
 				return nil, fmt.Errorf("lease of %s: %w", q, err)
 			}
 			s.revision, s.lease.Renewed = entry.Revision(), time.Now()
+		}
+		if s.pause, err = l.readPause(ctx, q); err != nil {
+			return nil, err
 		}
 		l.slots[token] = s
 	}
@@ -104,11 +110,19 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		}
 		s.lease = next
 		if granted {
-			s.status, s.breaker = r.Queues[token], r.Breaker
+			s.heard(r, r.Queues[token])
 		}
-		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait})
+		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: s.pause != nil})
 	}
 	return reply
+}
+
+// heard keeps what the holder says of itself.
+func (s *slot) heard(r relay.LeaseRequest, status relay.DrainStatus) {
+	s.status, s.breaker, s.down, s.since = status, r.Breaker, "", time.Time{}
+	if r.DownFor > 0 {
+		s.down, s.since = relay.Excerpt([]byte(r.Down)), time.Now().Add(-r.DownFor)
+	}
 }
 
 func (l *leases) save(s *slot, next relay.Lease) error {
@@ -128,13 +142,14 @@ func (l *leases) save(s *slot, next relay.Lease) error {
 	return l.b.sync(ctx)
 }
 
-// holder is who drains a queue now, for operators.
-func (l *leases) holder(q relay.Queue) (lease relay.Lease, status relay.DrainStatus, breaker string, held bool) {
+// holder is who drains a queue now, for operators: a copy of its slot.
+func (l *leases) holder(q relay.Queue) (s slot, held bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.slots[q.Token()]
-	if s == nil || !s.lease.Held(time.Now()) || s.breaker == "" {
-		return relay.Lease{}, relay.DrainStatus{}, "unknown", false
+	s = *l.slots[q.Token()]
+	held = s.lease.Held(time.Now()) && s.breaker != ""
+	if !held {
+		s.lease, s.status, s.breaker, s.down, s.since = relay.Lease{}, relay.DrainStatus{}, "unknown", "", time.Time{}
 	}
-	return s.lease, s.status, s.breaker, true
+	return s, held
 }

@@ -49,20 +49,24 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 		return relay.QueueStatus{}, unavailable(err)
 	}
 	state := stream.CachedInfo().State
-	lease, status, breaker, held := b.leases.holder(q)
+	drain, held := b.leases.holder(q)
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
-		Delivering: uint64(max(0, status.Delivering)),
-		Bytes:      state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Breaker: breaker, Floor: floor}
+		Delivering: uint64(max(0, drain.status.Delivering)),
+		Bytes:      state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
+		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down}
 	s.SetTotals(counts.Totals)
 	if held {
-		s.Drain, s.Epoch = lease.Instance, lease.Epoch
+		s.Drain, s.Epoch = drain.lease.Instance, drain.lease.Epoch
+	}
+	if since := drain.since.UTC(); !drain.since.IsZero() {
+		s.BreakerSince = &since
 	}
 	s.Delivering = min(s.Delivering, s.Pending) // what a drain said a moment ago
 	if s.Pending > 0 {
 		oldest, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: floor + 1})
 		if err == nil {
-			s.OldestAgeSeconds = max(0, time.Since(oldest.at).Seconds())
+			s.OldestAgeSeconds = max(0, time.Since(oldest.at).Round(time.Millisecond).Seconds())
 		}
 	}
 	return s, nil
@@ -91,7 +95,17 @@ func (b *Broker) Message(ctx context.Context, id string) (relay.MessageStatus, e
 	if !s.InJournal && len(s.Events) == 0 {
 		return s, relay.Refuse(relay.CodeNotFound, "there is no message %q, or it was settled so long ago that its record is gone", id)
 	}
+	if !s.State.Settled() && b.underway(q, s.Sequence, s.NextAttempt) {
+		s.State, s.NextAttempt = relay.Delivering, nil
+	}
 	return s, nil
+}
+
+// underway says whether a message is being attempted, by what the drain said
+// last; not one that is recorded to be tried later.
+func (b *Broker) underway(q relay.Queue, sequence uint64, next *time.Time) bool {
+	drain, _ := b.leases.holder(q)
+	return slices.Contains(drain.status.Underway, sequence) && (next == nil || !next.After(time.Now()))
 }
 
 func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
@@ -140,28 +154,34 @@ func (b *Broker) DeadLetters(ctx context.Context, f relay.DeadLetterFilter) ([]r
 	limit := orElse(f.Limit, relay.DefaultDeadLetterLimit)
 	letters := []relay.DeadLetter{}
 	for _, q := range b.chosen(f.Queue) {
-		if err := b.settleGraves(ctx, q); err != nil {
+		of, err := b.lettersOf(ctx, q, f, limit)
+		if err != nil {
 			return nil, unavailable(err)
 		}
-		err := scan(ctx, b.nc, apiGet(deadStream(q.Organization)), deadSubject(q, "*"), 1, func(s *stored) error {
-			l, _, err := s.letter()
-			if err != nil {
-				b.log.Error().Err(err).Uint64("letter", s.sequence).Msg("a dead letter cannot be read")
-				return nil
-			}
-			l.Body = nil
-			letters = append(letters, l)
-			if len(letters) >= limit {
-				return errStop
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errStop) {
-			return nil, unavailable(err)
-		}
+		letters = append(letters, of...)
 	}
 	slices.SortStableFunc(letters, func(x, y relay.DeadLetter) int { return x.DiedAt.Compare(y.DiedAt) })
 	return letters[:min(len(letters), limit)], nil
+}
+
+// lettersOf lists the first letters of a queue that the filter lets through.
+func (b *Broker) lettersOf(ctx context.Context, q relay.Queue, f relay.DeadLetterFilter, limit int) ([]relay.DeadLetter, error) {
+	if err := b.settleGraves(ctx, q); err != nil {
+		return nil, err
+	}
+	var letters []relay.DeadLetter
+	err := b.walk(ctx, deadStream(q.Organization), deadSubject(q, "*"), 1, func(s *stored) bool {
+		l, _, err := s.letter()
+		if err != nil {
+			b.log.Error().Err(err).Uint64("letter", s.sequence).Msg("a dead letter cannot be read")
+			return true
+		}
+		if l.Body = nil; f.Matches(l) {
+			letters = append(letters, l)
+		}
+		return len(letters) < limit
+	})
+	return letters, err
 }
 
 func (b *Broker) chosen(q *relay.Queue) []relay.Queue {

@@ -21,7 +21,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,lease}.<dest>.<queue>
+//	KV_relay             $KV.relay.{checkpoint,base,lease,pause}.<dest>.<queue>
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -93,8 +93,19 @@ func messageSubject(m *relay.Message) (string, error) {
 // idFilter matches the one message with this id.
 func idFilter(queueToken, own string) string { return "relay." + queueToken + "." + own + ".>" }
 
+// messageFilter matches the messages of a lane and a route; empty: of any.
+func messageFilter(queueToken, lane, route string) string {
+	if lane == "" {
+		lane = "*"
+	}
+	if route == "" {
+		route = "*"
+	}
+	return "relay." + queueToken + ".*." + lane + "." + route
+}
+
 // laneFilter matches the messages of a lane.
-func laneFilter(queueToken, lane string) string { return "relay." + queueToken + ".*." + lane + ".*" }
+func laneFilter(queueToken, lane string) string { return messageFilter(queueToken, lane, "") }
 
 // parseMessageSubject is the inverse of messageSubject.
 func parseMessageSubject(subject string) (id, lane, route string, err error) {
@@ -135,10 +146,16 @@ func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination 
 func baseKey(q relay.Queue) string       { return "base." + q.Destination + "." + q.Token() }
 func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "." + q.Token() }
 
+func pauseKey(q relay.Queue) string { return "pause." + q.Destination + "." + q.Token() }
+
 func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
 
 // inboxPrefix is where the drains of a destination receive answers.
 func inboxPrefix(destination string) string { return "_INBOX_drain_" + destination }
+
+// nudgeSubject is where the edge asks the drains of a destination to renew their
+// leases at once. It is below their inboxes: they may listen there already.
+func nudgeSubject(destination string) string { return inboxPrefix(destination) + ".nudge" }
 
 // DrainUser is the name that the certificate of a far drain must carry as a URI.
 func DrainUser(destination string) string { return "foreman-relay://drain/" + destination }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +36,7 @@ func pkiInit(p *program) *cobra.Command {
 				_, _ = fmt.Fprintf(p.stdout, "%s\t%s\tuntil %s\n", pair.Certificate, pair.Key, pair.NotAfter.Format(time.DateOnly)) // told by nothing: the files are made
 			}
 		}
-		in := func(name string) string { return shellWord(filepath.Join(dir, name)) }
+		in := func(name string) string { return relay.ShellWord(filepath.Join(dir, name)) }
 		drainsFor := ""
 		if *destination != pki.DefaultDestination {
 			drainsFor = " --destination " + *destination
@@ -64,15 +63,6 @@ func pkiError(err error) error {
 		code = relay.CodeNotFound
 	}
 	return &relay.Error{Code: code, Detail: "pki", Err: err}
-}
-
-// shellWord quotes a path where a shell would not take it as one word.
-func shellWord(s string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+=,"
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(plain, r) }) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func pkiIssue(p *program) *cobra.Command {

@@ -65,7 +65,7 @@ func TestBounds(t *testing.T) {
 		"limits.stop_timeout": {time.Second, 10 * time.Minute}, "limits.max_age": {time.Minute, 2160 * time.Hour},
 		"limits.max_attempts": {1, 10000}, "limits.first_delay": {time.Millisecond, 10 * time.Minute},
 		"limits.slow_delay": {time.Millisecond, 10 * time.Minute}, "limits.max_delay": {time.Millisecond, 24 * time.Hour},
-		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 65536},
+		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 1 << 18},
 	}
 	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}} {
 		for i := range reflect.TypeOf(v).NumField() {

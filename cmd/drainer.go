@@ -40,7 +40,7 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 	metrics.watch(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
-		Registrar: channel, Journal: channel.Journal, Destination: client, Gate: ways,
+		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: ways,
 		Policy: func(route string) relay.Policy {
 			if p, ok := policies[route]; ok {
 				return p

@@ -142,13 +142,13 @@ func TestALedgerThatDoesNotBalance(t *testing.T) {
 	reports := []relay.AuditReport{{Organization: "A", Destination: "foreman", Balanced: true}, {Organization: "B", Destination: "foreman",
 		Findings: []relay.AuditFinding{{Sequence: 7, ID: "x", What: "delivered and pending"}}}}
 	var out startLog
-	require.Equal(t, exitFailure, exitCode(printAudit(&printer{w: &out}, reports)))
+	require.Equal(t, exitFailure, exitCode(printAudit(&printer{w: &out, format: asTable}, reports)))
 	require.Contains(t, out.String(), "B/foreman sequence 7 x: delivered and pending\n")
 
-	var asJSON startLog
-	require.Equal(t, exitFailure, exitCode(printAudit(&printer{w: &asJSON, json: true}, reports)))
+	var printed startLog
+	require.Equal(t, exitFailure, exitCode(printAudit(&printer{w: &printed, format: asJSON}, reports)))
 	var read []relay.AuditReport
-	require.NoError(t, json.Unmarshal([]byte(asJSON.String()), &read), "the findings are in it, and nothing else")
+	require.NoError(t, json.Unmarshal([]byte(printed.String()), &read), "the findings are in it, and nothing else")
 	require.Equal(t, reports[1].Findings, read[1].Findings)
 }
 

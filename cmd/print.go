@@ -1,56 +1,166 @@
 package cmd
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
+// The forms of output; part of the public surface.
+const (
+	asTable = "table"
+	asWide  = "wide"
+	asJSON  = "json"
+	asLines = "jsonl"
+	asYAML  = "yaml"
+	asCSV   = "csv"
+	asName  = "name"
+)
+
+var outputs = [...]string{asTable, asWide, asJSON, asLines, asYAML, asCSV, asName}
+
 // printer writes data to stdout in the form that was asked for.
 type printer struct {
 	w         io.Writer
-	json      bool
+	format    string
 	noHeaders bool
-	quiet     bool
+	color     bool
 }
 
+// printer reads the flags that operatorFlags registers.
 func (p *program) printer(c *cobra.Command) (*printer, error) {
 	f := c.Flags()
-	format, _ := f.GetString("output") // registered by operatorFlags
+	format, _ := f.GetString("output")
 	noHeaders, _ := f.GetBool("no-headers")
 	quiet, _ := f.GetBool("quiet")
-	if format != "table" && format != "json" {
-		return nil, usage(fmt.Errorf("--output is %q; choose table or json", format))
+	if !slices.Contains(outputs[:], format) {
+		return nil, usage(fmt.Errorf("--output is %q; choose one of %s", format, strings.Join(outputs[:], ", ")))
 	}
-	return &printer{w: p.stdout, json: format == "json", noHeaders: noHeaders, quiet: quiet}, nil
+	if quiet {
+		if f.Changed("output") && format != asName {
+			return nil, usage(fmt.Errorf("--quiet prints names only, --output %s more than that; choose one", format))
+		}
+		format = asName
+	}
+	color, err := p.colors(c)
+	return &printer{w: p.stdout, format: format, noHeaders: noHeaders, color: color}, err
 }
 
-// list prints rows: as JSON the values themselves, as a table the cells.
-func list[T any](p *printer, rows []T, headers string, name func(T) string, cells func(T) []any) error {
-	if p.json {
+// tabular: for people, not for programs.
+func (p *printer) tabular() bool { return p.format == asTable || p.format == asWide }
+
+// listing says how a kind of thing is listed.
+type listing[T any] struct {
+	name    func(T) string
+	columns []column[T]
+}
+
+// column of a table; a wide one is shown by --output wide alone.
+type column[T any] struct {
+	header string
+	cell   func(T) any
+	wide   bool
+}
+
+// list prints rows: the values themselves for programs, as a table the cells.
+func list[T any](p *printer, rows []T, l listing[T]) error {
+	switch p.format {
+	case asName:
+		for _, row := range rows {
+			if _, err := fmt.Fprintln(p.w, l.name(row)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case asLines:
+		for _, row := range rows {
+			if err := p.printLine(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	case asCSV:
+		return writeCSV(p.w, rows, !p.noHeaders)
+	case asYAML, asJSON:
 		if rows == nil {
 			rows = []T{}
 		}
-		return p.printJSON(rows)
+		return p.value(rows)
 	}
-	t := tabwriter.NewWriter(p.w, 0, 4, 2, ' ', 0)
-	if !p.noHeaders && !p.quiet {
-		_, _ = fmt.Fprintln(t, strings.ReplaceAll(headers, " ", "\t")) // told by Flush
+	return p.printTable(l.header(p), l.cells(p, rows))
+}
+
+func (l listing[T]) shown(p *printer) []column[T] {
+	return slices.DeleteFunc(slices.Clone(l.columns), func(c column[T]) bool { return c.wide && p.format != asWide })
+}
+
+func (l listing[T]) header(p *printer) []any {
+	if p.noHeaders {
+		return nil
 	}
+	var header []any
+	for _, c := range l.shown(p) {
+		header = append(header, c.header)
+	}
+	return header
+}
+
+func (l listing[T]) cells(p *printer, rows []T) [][]any {
+	lines := make([][]any, 0, len(rows))
 	for _, row := range rows {
-		if p.quiet {
-			_, _ = fmt.Fprintln(t, name(row))
-			continue
+		var line []any
+		for _, c := range l.shown(p) {
+			line = append(line, c.cell(row))
 		}
-		values := cells(row)
-		_, _ = fmt.Fprintf(t, strings.Repeat("%v\t", len(values)-1)+"%v\n", values...)
+		lines = append(lines, line)
 	}
-	return t.Flush()
+	return lines
+}
+
+// fields prints one thing, as a table a name and a value a line; what is empty
+// is left out.
+func fields[T any](p *printer, v T, name string, pairs ...any) error {
+	switch p.format {
+	case asName:
+		_, err := fmt.Fprintln(p.w, name)
+		return err
+	case asLines:
+		return p.printLine(v)
+	case asCSV:
+		return writeCSV(p.w, []T{v}, !p.noHeaders)
+	case asYAML, asJSON:
+		return p.value(v)
+	}
+	var lines [][]any
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if text, _ := cellText(pairs[i+1]); text != "" {
+			lines = append(lines, pairs[i:i+2])
+		}
+	}
+	return p.printTable(nil, lines)
+}
+
+// value prints one value as JSON or YAML, with the same names.
+func (p *printer) value(v any) error {
+	if p.format != asYAML {
+		return p.printJSON(v)
+	}
+	var text bytes.Buffer
+	if err := (&printer{w: &text}).printJSON(v); err != nil {
+		return err
+	}
+	out, err := toYAML(text.Bytes())
+	if err != nil {
+		return err
+	}
+	_, err = p.w.Write(out)
+	return err
 }
 
 func (p *printer) printJSON(v any) error {
@@ -60,18 +170,10 @@ func (p *printer) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// fields prints one thing, a name and a value a line.
-func (p *printer) fields(v any, pairs ...any) error {
-	if p.json {
-		return p.printJSON(v)
-	}
-	t := tabwriter.NewWriter(p.w, 0, 4, 2, ' ', 0)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if s := fmt.Sprint(pairs[i+1]); s != "" {
-			_, _ = fmt.Fprintf(t, "%v\t%s\n", pairs[i], s) // told by Flush
-		}
-	}
-	return t.Flush()
+func (p *printer) printLine(v any) error {
+	e := json.NewEncoder(p.w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 // when prints a time, empty for none.
@@ -98,4 +200,11 @@ func age(seconds float64) string {
 	default:
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

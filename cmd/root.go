@@ -41,14 +41,15 @@ func message(err error) string {
 
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{Use: "foreman-relay", Short: "Store what hosts report, and deliver it to Foreman when Foreman can take it",
-		SilenceErrors: true, SilenceUsage: true, Args: noArgs, RunE: needVerb}
+		SilenceErrors: true, SilenceUsage: true, Args: noArgs, RunE: needVerb,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath()))
 	})
 	root.AddCommand(serveCommand(p), drainCommand(p), queueCommand(p), messageCommand(p), dlqCommand(p), auditCommand(p),
-		configCommand(p), pkiCommand(p), versionCommand(p))
+		configCommand(p), pkiCommand(p), completionCommand(p), versionCommand(p))
 	return root
 }
 
@@ -77,9 +78,14 @@ func noArgs(c *cobra.Command, args []string) error {
 }
 
 // takes demands one argument, up to most, and says what they are.
-func takes(most int, what string) cobra.PositionalArgs {
+func takes(most int, what string) cobra.PositionalArgs { return takesFrom(1, most, what) }
+
+// takesUpTo allows arguments, up to most, and says what they are.
+func takesUpTo(most int, what string) cobra.PositionalArgs { return takesFrom(0, most, what) }
+
+func takesFrom(least, most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) < 1 || len(args) > most {
+		if len(args) < least || len(args) > most {
 			return usage(fmt.Errorf("`%s` takes %s (see `%s --help`)", c.CommandPath(), what, c.CommandPath()))
 		}
 		return nil
@@ -90,10 +96,13 @@ func takes(most int, what string) cobra.PositionalArgs {
 func operatorFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.String("admin-socket", "", "admin socket of the relay, a `PATH` (default: that of a serve started with nothing given)")
-	f.StringP("output", "o", "table", "`FORMAT`: table or json")
-	f.Bool("no-headers", false, "leave the table's headers out")
-	f.BoolP("quiet", "q", false, "print ids or names only")
-	f.Duration("timeout", 30*time.Second, "give up after this `TIME`")
+	f.StringP("output", "o", asTable, "`FORMAT`: "+strings.Join(outputs[:], ", "))
+	f.Bool("no-headers", false, "leave the headers of a table or of csv out")
+	f.BoolP("quiet", "q", false, "print ids or names only, as --output name")
+	f.String("color", "auto", "colour tables: `WHEN` is auto (on a terminal, unless NO_COLOR is set), always or never")
+	f.Duration("timeout", 30*time.Second, "give up after this `TIME`; of several calls, each")
+	complete(c, "output", known(outputs[:]))
+	complete(c, "color", known(colorChoices[:]))
 }
 
 // ask runs a function with a client of the relay's admin API.
@@ -106,12 +115,10 @@ func (p *program) ask(c *cobra.Command, f func(ctx context.Context, o *handlers.
 	if err != nil {
 		return err
 	}
-	timeout, _ := c.Flags().GetDuration("timeout") // registered by operatorFlags
-	ctx, cancel := context.WithTimeout(c.Context(), timeout)
-	defer cancel()
 	client := handlers.Dial(socket)
+	client.Timeout, _ = c.Flags().GetDuration("timeout") // registered by operatorFlags
 	defer client.Close()
-	return f(ctx, client, out)
+	return f(c.Context(), client, out)
 }
 
 // socket is the flag, its variable, or the socket of a serve with nothing given.
@@ -150,6 +157,24 @@ func eachID(ids []string, stderr io.Writer, do func(id string) error) error {
 		return silentError{exitPartly}
 	default:
 		return silentError{exitCode(last)}
+	}
+}
+
+// note tells something that is not data.
+func (p *program) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(p.stderr, "foreman-relay: "+format+"\n", args...) // nobody is left to tell
+}
+
+// queueFlag registers --queue; the function it returns reads it, nil for none.
+func queueFlag(p *program, c *cobra.Command) func() (*relay.Queue, error) {
+	name := c.Flags().String("queue", "", "only of this `QUEUE`, ORGANIZATION/DESTINATION")
+	complete(c, "queue", p.completeQueues)
+	return func() (*relay.Queue, error) {
+		if *name == "" {
+			return nil, nil
+		}
+		q, err := parseQueueArg(*name)
+		return &q, err
 	}
 }
 

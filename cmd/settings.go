@@ -69,7 +69,7 @@ func (p *program) effective(c *cobra.Command) (Config, error) {
 }
 
 func versionCommand(p *program) *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, RunE: func(*cobra.Command, []string) error {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Example: "  foreman-relay version", RunE: func(*cobra.Command, []string) error {
 		_, err := fmt.Fprintln(p.stdout, "foreman-relay "+Version())
 		return err
 	}}

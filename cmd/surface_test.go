@@ -1,7 +1,10 @@
 package cmd
 
 import (
+	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -38,16 +41,27 @@ func TestSurface(t *testing.T) {
 		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-ca", "tls-key"})
 	drain := slices.Concat(foreman, []string{"broker", "broker-ca", "broker-cert", "broker-key", "config", "destination", "log-format", "log-level", "state-dir"})
 	operator := func(more ...string) []string {
-		return append(more, "admin-socket", "no-headers", "output", "quiet", "timeout")
+		return append(more, "admin-socket", "color", "no-headers", "output", "quiet", "timeout")
+	}
+	letters := func(more ...string) []string {
+		return append(operator(more...), "queue", "reason", "route", "host", "status", "since", "where", "limit")
 	}
 	want := map[string][]string{
 		"serve": serve, "drain": drain, "config check": serve, "config show": append(slices.Clone(serve), "output"),
-		"queue ls": operator(), "queue show": operator(), "message show": operator(), "dlq ls": operator("limit", "queue"),
-		"dlq show": operator("body"), "dlq replay": operator(), "dlq discard": operator("yes"), "audit": operator("queue"),
+		"queue ls": operator("watch", "interval"), "queue show": operator(), "queue peek": operator("limit", "body"),
+		"queue watch": operator("interval"), "queue pause": operator("reason"), "queue resume": operator(),
+		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
+		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
+		"audit": operator("queue"), "completion": nil,
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
 		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,
 	}
 	all := commands(root())
+	for path, c := range all {
+		if !c.HasSubCommands() {
+			require.Contains(t, want, strings.TrimPrefix(path, "foreman-relay "), "a command that this table does not know")
+		}
+	}
 	for path, flags := range want {
 		slices.Sort(flags)
 		c := all["foreman-relay "+path]
@@ -59,7 +73,7 @@ func TestSurface(t *testing.T) {
 func TestEveryCommandExplainsItself(t *testing.T) {
 	for path, c := range commands(root()) {
 		require.NotEmpty(t, c.Short, path)
-		if !c.HasSubCommands() && path != "foreman-relay version" {
+		if !c.HasSubCommands() {
 			require.Contains(t, c.Example, path, path)
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) { require.NotEmpty(t, f.Usage, "%s --%s", path, f.Name) })
@@ -70,11 +84,32 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	}
 }
 
+// docs/cli.md is the manual: every command with its example, every flag of the
+// filters, every form of output, every exit code.
+func TestTheManual(t *testing.T) {
+	text, err := os.ReadFile("../docs/cli.md")
+	require.NoError(t, err)
+	manual := string(text)
+	for path, c := range commands(root()) {
+		if !c.HasSubCommands() {
+			require.Regexp(t, regexp.QuoteMeta("`"+path)+"[ `]", manual, "a row of the manual")
+		}
+	}
+	operator := commands(root())["foreman-relay dlq replay"]
+	operator.Flags().VisitAll(func(f *pflag.Flag) { require.Contains(t, manual, "`--"+f.Name, "a flag") })
+	for _, format := range outputs {
+		require.Contains(t, manual, "| `"+format+"` |", "a form of output")
+	}
+	for code := exitOK; code <= exitPartly; code++ {
+		require.Regexp(t, fmt.Sprintf(`(?m)^\| %d \|`, code), manual, "an exit code")
+	}
+}
+
 func TestWrongCallsSayWhatToDo(t *testing.T) {
 	for call, want := range map[string]string{
 		"":                                "`foreman-relay` needs one of: ",
 		"serv":                            "`foreman-relay` does not know \"serv\" (see `foreman-relay --help`)",
-		"queue":                           "`foreman-relay queue` needs one of: ls, show",
+		"queue":                           "`foreman-relay queue` needs one of: ls, pause, peek, resume, show, watch",
 		"queue rm":                        "`foreman-relay queue` does not know \"rm\" (see `foreman-relay queue --help`)",
 		"serve now":                       "`foreman-relay serve` does not know \"now\" (see `foreman-relay serve --help`)",
 		"serve --nope":                    "unknown flag: --nope (see `foreman-relay serve --help`)",
@@ -82,7 +117,23 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		"serve --concurrency x":           "invalid argument \"x\" for \"--concurrency\" flag",
 		"queue show":                      "`foreman-relay queue show` takes one queue, as ORGANIZATION/DESTINATION (see `foreman-relay queue show --help`)",
 		"queue show foreman":              "\"foreman\" is not a queue: write ORGANIZATION/DESTINATION, for example default/foreman",
-		"queue ls -o xml":                 "--output is \"xml\"; choose table or json",
+		"queue ls -o xml":                 "--output is \"xml\"; choose one of table, wide, json, jsonl, yaml, csv, name",
+		"queue ls -q -o json":             "--quiet prints names only, --output json more than that; choose one",
+		"queue ls --color blue":           "--color is \"blue\"; choose one of auto, always, never",
+		"queue ls -w -o csv":              "--output is \"csv\"; a watch prints table, wide or jsonl",
+		"queue watch --interval 1ms":      "--interval is 1ms; it must be at least 100ms",
+		"queue watch a/b c/d":             "`foreman-relay queue watch` takes one queue at most, as ORGANIZATION/DESTINATION",
+		"queue pause":                     "`foreman-relay queue pause` takes one queue, as ORGANIZATION/DESTINATION",
+		"queue peek a/b --limit 0":        "--limit is 0; it must be at least 1",
+		"message why":                     "`foreman-relay message why` takes one message id",
+		"message ls --since yesterday":    "--since is \"yesterday\"; write an age like 90m, 12h or 7d, or a time",
+		"message ls --state lost":         "\"lost\" is not a state; choose one of queued, delivering, waiting,",
+		"dlq ls --where body~x":           "--where: \"body\" is not a field of a dead letter; the fields are attempts, content_type, destination,",
+		"dlq ls --where reason":           "--where: \"reason\" is no condition: write FIELD=VALUE, FIELD!=VALUE or FIELD~SUBSTRING",
+		"dlq replay x --reason rejected":  "`foreman-relay dlq replay` takes message ids or a filter, not both",
+		"dlq discard --limit 3":           "`foreman-relay dlq discard` takes message ids, or a filter",
+		"completion":                      "`foreman-relay completion` takes a shell: bash, zsh, fish or powershell",
+		"completion tcsh":                 "`foreman-relay completion` does not know \"tcsh\"",
 		"message show":                    "`foreman-relay message show` takes one message id",
 		"dlq ls --limit 0":                "--limit is 0; it must be at least 1",
 		"dlq ls --queue x":                "\"x\" is not a queue",
@@ -122,8 +173,8 @@ func TestVersion(t *testing.T) {
 }
 
 func TestWithoutARelay(t *testing.T) {
-	for _, call := range []string{"queue ls", "queue show default/foreman", "message show x", "dlq ls", "dlq show x", "dlq replay x",
-		"dlq discard x --yes", "audit"} {
+	for _, call := range []string{"queue ls", "queue show default/foreman", "queue peek a/b", "queue pause a/b", "queue resume a/b", "queue watch", "queue ls -w",
+		"message ls", "message show x", "message why x", "dlq ls", "dlq show x", "dlq replay x", "dlq replay --reason x", "dlq discard x --yes", "audit"} {
 		out, errs, code := cli(t, append(strings.Fields(call), "--admin-socket", "/nowhere/admin.sock")...)
 		require.Equal(t, exitUnavailable, code, call)
 		require.Empty(t, out, call)

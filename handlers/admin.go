@@ -6,6 +6,7 @@ import (
 	"net/http/pprof" // its handlers only; nothing serves the default mux
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +38,12 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g := e.Group(adminPrefix)
 	g.GET("/queues", a.queues)
 	g.GET("/queues/:organization/:destination", a.queue)
+	g.POST("/queues/:organization/:destination/pause", a.pause)
+	g.POST("/queues/:organization/:destination/resume", a.resume)
+	g.GET("/queues/:organization/:destination/peek", a.peek)
+	g.GET("/messages", a.messages)
 	g.GET("/messages/:id", a.message)
+	g.GET("/messages/:id/why", a.why)
 	g.GET("/dead-letters", a.deadLetters)
 	g.GET("/dead-letters/:id", a.deadLetter)
 	g.POST("/dead-letters/:id/replay", a.replay)
@@ -74,20 +80,69 @@ func (a *admin) queue(c echo.Context) error {
 	return answer(c, s, err)
 }
 
+func (a *admin) pause(c echo.Context) error {
+	q, err := queueParams(c)
+	if err != nil {
+		return err
+	}
+	if err := a.Operator.Pause(c.Request().Context(), q, c.QueryParam("by"), c.QueryParam("reason")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (a *admin) resume(c echo.Context) error {
+	q, err := queueParams(c)
+	if err != nil {
+		return err
+	}
+	if err := a.Operator.Resume(c.Request().Context(), q); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (a *admin) peek(c echo.Context) error {
+	q, err := queueParams(c)
+	if err != nil {
+		return err
+	}
+	o := relay.PeekOptions{Body: c.QueryParam("body") == "true"}
+	if o.Limit, err = limitQuery(c); err != nil {
+		return err
+	}
+	list, err := a.Operator.Peek(c.Request().Context(), q, o)
+	return answer(c, list, err)
+}
+
+func (a *admin) messages(c echo.Context) error {
+	f := relay.MessageFilter{State: relay.State(c.QueryParam("state")), Route: c.QueryParam("route"), Host: c.QueryParam("host")}
+	var err error
+	if f.Queue, err = queueQuery(c); err != nil {
+		return err
+	}
+	if f.Since, err = timeQuery(c, "since"); err != nil {
+		return err
+	}
+	if f.Limit, err = limitQuery(c); err != nil {
+		return err
+	}
+	list, err := a.Operator.Messages(c.Request().Context(), f)
+	return answer(c, list, err)
+}
+
 func (a *admin) message(c echo.Context) error {
 	return one(c, a.Operator.Message)
 }
 
+func (a *admin) why(c echo.Context) error {
+	return one(c, a.Operator.Why)
+}
+
 func (a *admin) deadLetters(c echo.Context) error {
-	q, err := queueQuery(c)
+	f, err := letterQuery(c)
 	if err != nil {
 		return err
-	}
-	f := relay.DeadLetterFilter{Queue: q}
-	if limit := c.QueryParam("limit"); limit != "" {
-		if f.Limit, err = strconv.Atoi(limit); err != nil || f.Limit < 1 {
-			return relay.Refuse(relay.CodeMalformed, "limit must be a number of at least 1, not %q", limit)
-		}
 	}
 	letters, err := a.Operator.DeadLetters(c.Request().Context(), f)
 	return answer(c, letters, err)
@@ -119,6 +174,51 @@ func (a *admin) audit(c echo.Context) error {
 	}
 	reports, err := a.Operator.Audit(c.Request().Context(), q)
 	return answer(c, reports, err)
+}
+
+// letterQuery reads a filter of dead letters; each where= is one condition.
+func letterQuery(c echo.Context) (f relay.DeadLetterFilter, err error) {
+	if f.Queue, err = queueQuery(c); err != nil {
+		return f, err
+	}
+	if f.Since, err = timeQuery(c, "since"); err != nil {
+		return f, err
+	}
+	for _, s := range c.QueryParams()["where"] {
+		condition, err := relay.ParseCondition(s)
+		if err != nil {
+			return f, err
+		}
+		f.Where = append(f.Where, condition)
+	}
+	f.Limit, err = limitQuery(c)
+	return f, err
+}
+
+// limitQuery reads ?limit=N; 0 where there is none.
+func limitQuery(c echo.Context) (int, error) {
+	s := c.QueryParam("limit")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, relay.Refuse(relay.CodeMalformed, "limit must be a number of at least 1, not %q", s)
+	}
+	return n, nil
+}
+
+// timeQuery reads a time; zero where there is none.
+func timeQuery(c echo.Context, name string) (time.Time, error) {
+	s := c.QueryParam(name)
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return t, relay.Refuse(relay.CodeMalformed, "%s must be a time as RFC 3339 writes it, not %q", name, s)
+	}
+	return t, nil
 }
 
 // queueQuery reads ?queue=ORGANIZATION/DESTINATION; nil where there is none.

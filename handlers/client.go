@@ -17,6 +17,8 @@ import (
 // Client is relay.Operator from the other side of the admin socket. Errors come
 // back with the code they had there.
 type Client struct {
+	Timeout time.Duration // of each call; 0: as long as its context
+
 	socket string
 	http   *http.Client
 }
@@ -45,8 +47,43 @@ func (c *Client) Queues(ctx context.Context) (all []relay.QueueStatus, err error
 
 // Queue implements relay.Operator.
 func (c *Client) Queue(ctx context.Context, q relay.Queue) (s relay.QueueStatus, err error) {
-	err = c.call(ctx, http.MethodGet, "/queues/"+url.PathEscape(q.Organization)+"/"+url.PathEscape(q.Destination), &s)
+	err = c.call(ctx, http.MethodGet, queuePath(q), &s)
 	return s, err
+}
+
+// Pause implements relay.Operator.
+func (c *Client) Pause(ctx context.Context, q relay.Queue, by, reason string) error {
+	return c.call(ctx, http.MethodPost, queuePath(q)+"/pause?"+url.Values{"by": {by}, "reason": {reason}}.Encode(), nil)
+}
+
+// Resume implements relay.Operator.
+func (c *Client) Resume(ctx context.Context, q relay.Queue) error {
+	return c.call(ctx, http.MethodPost, queuePath(q)+"/resume", nil)
+}
+
+// Peek implements relay.Operator.
+func (c *Client) Peek(ctx context.Context, q relay.Queue, o relay.PeekOptions) (list relay.MessageList, err error) {
+	v := url.Values{}
+	setLimit(v, o.Limit)
+	if o.Body {
+		v.Set("body", "true")
+	}
+	err = c.call(ctx, http.MethodGet, queuePath(q)+"/peek?"+v.Encode(), &list)
+	return list, err
+}
+
+// Messages implements relay.Operator.
+func (c *Client) Messages(ctx context.Context, f relay.MessageFilter) (list relay.MessageList, err error) {
+	v := queueValues(f.Queue)
+	for name, value := range map[string]string{"state": string(f.State), "route": f.Route, "host": f.Host} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	setTime(v, "since", f.Since)
+	setLimit(v, f.Limit)
+	err = c.call(ctx, http.MethodGet, "/messages?"+v.Encode(), &list)
+	return list, err
 }
 
 // Message implements relay.Operator.
@@ -55,12 +92,20 @@ func (c *Client) Message(ctx context.Context, id string) (s relay.MessageStatus,
 	return s, err
 }
 
+// Why implements relay.Operator.
+func (c *Client) Why(ctx context.Context, id string) (e relay.Explanation, err error) {
+	err = c.call(ctx, http.MethodGet, "/messages/"+url.PathEscape(id)+"/why", &e)
+	return e, err
+}
+
 // DeadLetters implements relay.Operator.
 func (c *Client) DeadLetters(ctx context.Context, f relay.DeadLetterFilter) (letters []relay.DeadLetter, err error) {
 	v := queueValues(f.Queue)
-	if f.Limit != 0 {
-		v.Set("limit", strconv.Itoa(f.Limit))
+	setTime(v, "since", f.Since)
+	for _, condition := range f.Where {
+		v.Add("where", condition.String())
 	}
+	setLimit(v, f.Limit)
 	err = c.call(ctx, http.MethodGet, "/dead-letters?"+v.Encode(), &letters)
 	return letters, err
 }
@@ -103,6 +148,22 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return v.Version, err
 }
 
+func queuePath(q relay.Queue) string {
+	return "/queues/" + url.PathEscape(q.Organization) + "/" + url.PathEscape(q.Destination)
+}
+
+func setLimit(v url.Values, n int) {
+	if n != 0 {
+		v.Set("limit", strconv.Itoa(n))
+	}
+}
+
+func setTime(v url.Values, name string, t time.Time) {
+	if !t.IsZero() {
+		v.Set(name, t.UTC().Format(time.RFC3339Nano))
+	}
+}
+
 func queueValues(q *relay.Queue) url.Values {
 	v := url.Values{}
 	if q != nil {
@@ -113,6 +174,11 @@ func queueValues(q *relay.Queue) url.Values {
 
 // call makes one exchange; the answer's JSON goes into v unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, v any) error {
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+adminPrefix+path, nil)
 	if err != nil {
 		return &relay.Error{Code: relay.CodeMalformed, Detail: "the request cannot be made", Err: err}

@@ -87,6 +87,13 @@ func TestAdminQuery(t *testing.T) {
 	for path, says := range map[string]string{
 		"/admin/v1/dead-letters?limit=none":     "limit",
 		"/admin/v1/dead-letters?limit=0":        "limit",
+		"/admin/v1/dead-letters?where=body~x":   "\"body\" is not a field of a dead letter; the fields are attempts,",
+		"/admin/v1/dead-letters?since=noon":     "since must be a time",
+		"/admin/v1/messages?since=noon":         "since must be a time",
+		"/admin/v1/messages?limit=-1":           "limit",
+		"/admin/v1/messages?queue=x":            "ORGANIZATION/DESTINATION",
+		"/admin/v1/messages?state=lost":         "choose one of queued, delivering",
+		"/admin/v1/queues/a/b/peek?limit=x":     "limit",
 		"/admin/v1/dead-letters?queue=no-slash": "ORGANIZATION/DESTINATION",
 	} {
 		w := get(h, path)

@@ -123,6 +123,7 @@ type QueueCollector struct {
 	oldest   *prometheus.Desc
 	bytes    *prometheus.Desc
 	breaker  *prometheus.Desc
+	paused   *prometheus.Desc
 }
 
 // NewQueueCollector collects from an operator.
@@ -135,12 +136,13 @@ func NewQueueCollector(o relay.Operator, log zerolog.Logger) *QueueCollector {
 		messages: desc("queue_messages", "Messages of a queue, by state; accepted is their sum but for waiting and delivering, which are part of pending.", "state"),
 		oldest:   desc("queue_oldest_age_seconds", "Age of the oldest pending message."),
 		bytes:    desc("queue_bytes", "Size of the journal."),
-		breaker:  desc("breaker_state", "1 at the state in which the circuit of the destination is; unknown without a drain.", "state")}
+		breaker:  desc("breaker_state", "1 at the state in which the circuit of the destination is; unknown without a drain.", "state"),
+		paused:   desc("queue_paused", "1 while a queue is paused by an operator.")}
 }
 
 // Describe implements prometheus.Collector.
 func (q *QueueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{q.messages, q.oldest, q.bytes, q.breaker} {
+	for _, d := range []*prometheus.Desc{q.messages, q.oldest, q.bytes, q.breaker, q.paused} {
 		ch <- d
 	}
 }
@@ -169,12 +171,17 @@ func (q *QueueCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(q.oldest, s.OldestAgeSeconds, s.Organization, s.Destination)
 		gauge(q.bytes, float64(s.Bytes), s.Organization, s.Destination)
+		gauge(q.paused, flag(s.Paused), s.Organization, s.Destination)
 		for _, state := range breakerStates {
-			is := 0.0
-			if state == s.Breaker {
-				is = 1
-			}
-			gauge(q.breaker, is, s.Organization, s.Destination, state)
+			gauge(q.breaker, flag(state == s.Breaker), s.Organization, s.Destination, state)
 		}
 	}
+}
+
+// flag is a truth as a gauge shows it.
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

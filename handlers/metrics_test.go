@@ -47,6 +47,7 @@ func TestFamiliesFromTheStart(t *testing.T) {
 		`foreman_relay_queue_bytes{destination="foreman",organization="default"} 4096`,
 		`foreman_relay_breaker_state{destination="foreman",organization="default",state="half-open"} 1`,
 		`foreman_relay_breaker_state{destination="foreman",organization="default",state="closed"} 0`,
+		`foreman_relay_queue_paused{destination="foreman",organization="default"} 0`,
 	} {
 		require.Contains(t, text, line+"\n")
 	}

@@ -20,13 +20,14 @@ import (
 // operator is an operator's view of two queues and two dead letters, in memory.
 type operator struct {
 	letters map[string]relay.DeadLetter
+	paused  map[relay.Queue]*relay.Pause
 	fail    error // of every call, if not nil
 }
 
 var letterID = relay.KeyedID(slashed, "a letter")
 
 func newOperator() *operator {
-	return &operator{letters: map[string]relay.DeadLetter{
+	return &operator{paused: map[relay.Queue]*relay.Pause{}, letters: map[string]relay.DeadLetter{
 		letterID: {ID: letterID, Organization: slashed.Organization, Destination: slashed.Destination, Route: "message", Lane: "web01",
 			Key: "a\x1fb", Sequence: 7, AcceptedAt: noon, DiedAt: noon.Add(time.Hour), Reason: relay.ReasonRejected, Attempts: 1, Status: 422,
 			Detail: "say \"no\"\n", Bytes: 4, ContentType: "text/plain", Path: "/x?y=1", Body: []byte{0, 1, 0xff, '\n'}},
@@ -44,14 +45,17 @@ func (o *operator) Queues(context.Context) ([]relay.QueueStatus, error) {
 
 func status(q relay.Queue) relay.QueueStatus {
 	return relay.QueueStatus{Organization: q.Organization, Destination: q.Destination, Accepted: 1 << 63, Pending: 3, Delivering: 1, Waiting: 1,
-		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", Drain: "d/1", Epoch: 4, Floor: 12}
+		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", BreakerSince: &noon, BreakerReason: "why?", Drain: "d/1", Epoch: 4, Floor: 12}
 }
 
 func (o *operator) Queue(_ context.Context, q relay.Queue) (relay.QueueStatus, error) {
 	if q != queue && q != slashed {
 		return relay.QueueStatus{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
 	}
-	return status(q), o.fail
+	s := status(q)
+	s.Pause = o.paused[q]
+	s.Paused = s.Pause != nil
+	return s, o.fail
 }
 
 func (o *operator) Message(_ context.Context, id string) (relay.MessageStatus, error) {
@@ -65,12 +69,64 @@ func (o *operator) Message(_ context.Context, id string) (relay.MessageStatus, e
 		Events: []relay.EventStatus{{At: noon, State: relay.Waiting, Attempt: 1, Next: &next}}}, nil
 }
 
+func (o *operator) Pause(_ context.Context, q relay.Queue, by, reason string) error {
+	if q != queue && q != slashed {
+		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	o.paused[q] = &relay.Pause{At: noon, By: by, Reason: reason}
+	return o.fail
+}
+
+func (o *operator) Resume(_ context.Context, q relay.Queue) error {
+	if o.paused[q] == nil {
+		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	delete(o.paused, q)
+	return o.fail
+}
+
+func (o *operator) Peek(_ context.Context, q relay.Queue, options relay.PeekOptions) (relay.MessageList, error) {
+	row := summary(q)
+	if options.Body {
+		row.Body = []byte{0, 0xff}
+	}
+	return relay.MessageList{Messages: []relay.MessageSummary{row}, Incomplete: fmt.Sprint("limit ", options.Limit)}, o.fail
+}
+
+// Messages says back what it was asked for.
+func (o *operator) Messages(_ context.Context, f relay.MessageFilter) (relay.MessageList, error) {
+	if err := f.Check(); err != nil {
+		return relay.MessageList{}, err
+	}
+	of := "all"
+	if f.Queue != nil {
+		of = f.Queue.String()
+	}
+	asked := fmt.Sprintln(of, f.State, f.Route, f.Host, f.Since.UTC(), f.Limit)
+	return relay.MessageList{Messages: []relay.MessageSummary{}, Incomplete: asked}, o.fail
+}
+
+func summary(q relay.Queue) relay.MessageSummary {
+	next := noon.Add(time.Second)
+	return relay.MessageSummary{ID: relay.KeyedID(q, "row"), Organization: q.Organization, Destination: q.Destination, State: relay.Waiting,
+		Route: "report", Lane: "web01", Sequence: 1 << 60, AcceptedAt: noon, Bytes: 2, Attempts: 3, NextAttempt: &next, Reason: relay.ReasonTimeout}
+}
+
+func (o *operator) Why(ctx context.Context, id string) (relay.Explanation, error) {
+	m, err := o.Message(ctx, id)
+	if err != nil {
+		return relay.Explanation{}, err
+	}
+	m.State, m.Events = relay.Queued, []relay.EventStatus{}
+	ahead := summary(queue)
+	return relay.Explain(relay.Case{Message: m, Queue: status(queue), Ahead: &ahead, AheadCount: 2}, noon), nil
+}
+
 func (o *operator) DeadLetters(_ context.Context, f relay.DeadLetterFilter) ([]relay.DeadLetter, error) {
 	found := []relay.DeadLetter{}
 	for _, id := range []string{letterID, relay.KeyedID(queue, "another")} {
 		l, there := o.letters[id]
-		ofQueue := f.Queue == nil || *f.Queue == relay.Queue{Organization: l.Organization, Destination: l.Destination}
-		if there && ofQueue && (f.Limit == 0 || len(found) < f.Limit) {
+		if there && f.Matches(l) && (f.Limit == 0 || len(found) < f.Limit) {
 			l.Body = nil
 			found = append(found, l)
 		}
@@ -157,18 +213,42 @@ func story(o relay.Operator) []any {
 		tell(s, err)
 		reports, err := o.Audit(ctx, &q)
 		tell(reports, err)
+		tell("paused", o.Pause(ctx, q, "who?", "wh&y=\n"))
+		s, err = o.Queue(ctx, q)
+		tell(s, err)
+		tell("resumed", o.Resume(ctx, q))
+		for _, options := range []relay.PeekOptions{{}, {Limit: 3, Body: true}} {
+			list, err := o.Peek(ctx, q, options)
+			tell(list, err)
+		}
+		list, err := o.Messages(ctx, relay.MessageFilter{Queue: &q, State: relay.Waiting, Route: "a", Host: "b c&", Since: noon.Add(time.Nanosecond), Limit: 9})
+		tell(list, err)
 		for _, limit := range []int{0, 1} {
 			letters, err := o.DeadLetters(ctx, relay.DeadLetterFilter{Queue: &q, Limit: limit})
 			tell(letters, err)
 		}
 	}
+	for _, f := range []relay.MessageFilter{{}, {State: "nowhere"}, {Limit: relay.MaxMessageLimit + 1}} {
+		list, err := o.Messages(ctx, f)
+		tell(list, err)
+	}
 	letters, err := o.DeadLetters(ctx, relay.DeadLetterFilter{Limit: 1})
+	tell(letters, err)
+	for _, expression := range []string{"reason=rejected", "reason!=rejected,route=facts", `detail~say "no"`, "key~\x1f", "status=422,host=web01", "path=/x?y=1"} {
+		where, err := relay.ParseWhere(expression)
+		tell(where, err)
+		letters, err := o.DeadLetters(ctx, relay.DeadLetterFilter{Where: where, Since: noon})
+		tell(letters, err)
+	}
+	letters, err = o.DeadLetters(ctx, relay.DeadLetterFilter{Since: noon.Add(time.Minute)})
 	tell(letters, err)
 	reports, err := o.Audit(ctx, nil)
 	tell(reports, err)
 	for _, id := range []string{letterID, gone, "a b/c?d%41", "..", letterID} {
 		m, err := o.Message(ctx, id)
 		tell(m, err)
+		e, err := o.Why(ctx, id)
+		tell(e, err)
 		l, err := o.DeadLetter(ctx, id)
 		tell(l, err)
 		r, err := o.Replay(ctx, id)

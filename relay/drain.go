@@ -37,6 +37,9 @@ type DrainOptions struct {
 	Now         Clock
 	Log         zerolog.Logger
 	Observe     func(AttemptReport)
+	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
+	// in their own time.
+	Nudged <-chan struct{}
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -81,6 +84,7 @@ func (d *Drain) pause(ctx context.Context) {
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-d.Nudged:
 	case <-ctx.Done():
 	}
 }
@@ -117,7 +121,13 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL))
+		if g.Paused { // the lease is kept: going on needs no takeover
+			p.lose()
+			continue
+		}
+		if !p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL)) {
+			d.soon = min(d.soon, askAgain)
+		}
 	}
 }
 
@@ -145,8 +155,12 @@ func (d *Drain) startOver() {
 func (d *Drain) request() LeaseRequest {
 	r := LeaseRequest{Instance: d.Instance, Session: d.Session, LongestAttempt: d.LongestAttempt,
 		Breaker: d.Gate.State(), Queues: make(map[string]DrainStatus, len(d.posts))}
+	if since, why := d.Gate.Down(); !since.IsZero() {
+		r.Down, r.DownFor = why, time.Since(since)
+	}
 	for token, p := range d.posts {
-		r.Queues[token] = DrainStatus{Delivering: p.worker.Delivering()}
+		underway := p.worker.Underway()
+		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway}
 	}
 	return r
 }
@@ -210,23 +224,27 @@ type post struct {
 	until  time.Time // by this process's monotonic clock
 	expiry *time.Timer
 	cancel context.CancelFunc
+	ending bool          // the term was ended; its attempts may still be under way
 	done   chan struct{} // closed when the term has ended; nil: none was begun
 }
 
-// hold begins a term or prolongs the one that runs.
-func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) {
+// hold begins a term or prolongs the one that runs; false while another one
+// still ends.
+func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bool {
 	if p.running() && p.epochNow() != epoch {
 		p.lose()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runningLocked() {
-		if p.epoch == epoch && p.expiry.Stop() { // else it has just run out
-			p.until = until
-			p.expiry.Reset(time.Until(until))
+		if p.ending || p.epoch != epoch || !p.expiry.Stop() { // it has just run out
+			return false
 		}
-		return
+		p.until = until
+		p.expiry.Reset(time.Until(until))
+		return true
 	}
+	p.ending = false
 	termCtx, cancel := context.WithCancel(ctx)
 	p.epoch, p.until, p.cancel, p.done = epoch, until, cancel, make(chan struct{})
 	p.expiry = time.AfterFunc(time.Until(until), cancel)
@@ -237,6 +255,7 @@ func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) {
 			p.log.Warn().Err(err).Msg("a term ended early; beginning another")
 		}
 	}(p.done)
+	return true
 }
 
 func (p *post) valid() bool {
@@ -274,7 +293,7 @@ func (p *post) lose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cancel != nil {
-		p.until = time.Time{}
+		p.until, p.ending = time.Time{}, true
 		p.cancel()
 	}
 }

@@ -44,6 +44,8 @@ type Gate struct {
 	hold     time.Time     // the circuit stays open until then
 	verdict  *verdict      // of the next probe; nil while the circuit is not open
 	lastDown string        // what the last failed probe said
+	since    time.Time     // when the circuit left closed; zero while it is closed
+	cause    string        // the last failure of an attempt
 }
 
 // verdict is what a probe found that began after a failure: whether anybody is
@@ -85,6 +87,12 @@ func (g *Gate) turn(f func()) {
 	}
 	close(g.changed)
 	g.changed = make(chan struct{})
+	switch {
+	case before == circuitbreaker.ClosedState:
+		g.since = time.Now()
+	case after == circuitbreaker.ClosedState:
+		g.since = time.Time{}
+	}
 	if after == circuitbreaker.OpenState {
 		g.verdict = &verdict{done: make(chan struct{})}
 		signal(g.probing)
@@ -180,6 +188,7 @@ func (g *Gate) Drop(p *Permit) {
 // result as it stands after the probe: ClassUnavailable becomes ClassOutage, or
 // what the result says for a destination that is there.
 func (g *Gate) Report(ctx context.Context, p *Permit, r Result) Result {
+	g.blame(r)
 	switch r.Class {
 	case ClassUnavailable:
 		p.limit.Drop()
@@ -195,6 +204,19 @@ func (g *Gate) Report(ctx context.Context, p *Permit, r Result) Result {
 		g.turn(g.circuit.RecordSuccess)
 	}
 	return r
+}
+
+// blame keeps what a circuit that opens now was opened by.
+func (g *Gate) blame(r Result) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case r.Class != ClassUnavailable && r.Class != ClassDenied && r.Class != ClassTransient:
+	case r.Reason == "" || r.Detail == "":
+		g.cause = r.Reason + r.Detail
+	default:
+		g.cause = r.Reason + ": " + r.Detail
+	}
 }
 
 // confirm opens the circuit and waits for a probe that begins after the failure.
@@ -308,11 +330,20 @@ func (g *Gate) State() string {
 // with now.
 func (g *Gate) Limit() int { return g.limiter.Limit() }
 
-// Down is what the last probe said; empty while the destination answers.
-func (g *Gate) Down() string {
+// Down says since when the circuit is not closed, and why: what the last probe
+// said, or, of a destination that answers it, what opened the circuit. Zero and
+// empty while it is closed.
+func (g *Gate) Down() (since time.Time, why string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.lastDown
+	switch {
+	case g.since.IsZero():
+		return time.Time{}, ""
+	case g.lastDown != "":
+		return g.since, g.lastDown
+	default:
+		return g.since, g.cause
+	}
 }
 
 // sleep waits for d; false when ctx ended first.

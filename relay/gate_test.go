@@ -75,7 +75,9 @@ func TestGateTellsAnOutageFromABadAnswer(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, ClassOutage, r.Class)
 		require.Equal(t, "open", g.State())
-		require.Equal(t, "nobody there", g.Down())
+		since, why := g.Down()
+		require.Equal(t, "nobody there", why)
+		require.WithinDuration(t, time.Now(), since, time.Second)
 		_, ok = g.try(Result{Class: ClassDelivered})
 		require.False(t, ok, "an open circuit lets nobody through")
 
@@ -83,6 +85,9 @@ func TestGateTellsAnOutageFromABadAnswer(t *testing.T) {
 		time.Sleep(g.options.ProbeInterval + time.Second)
 		_, ok = g.try(Result{Class: ClassDelivered})
 		require.True(t, ok, "it closes within a probe interval")
+		since, why = g.Down()
+		require.True(t, since.IsZero(), "a closed circuit is not down since any time")
+		require.Empty(t, why)
 	})
 }
 
@@ -98,9 +103,13 @@ func TestGateProbesAtItsInterval(t *testing.T) {
 
 func TestGateHoldsWhatIsDenied(t *testing.T) {
 	inGate(t, DefaultGateOptions(), func(g *gateTest) {
-		r, _ := g.try(Result{Class: ClassDenied, Hold: 5 * time.Minute})
+		opened := time.Now()
+		r, _ := g.try(Result{Class: ClassDenied, Hold: 5 * time.Minute, Reason: ReasonUnauthorized, Detail: "no"})
 		require.Equal(t, ClassDenied, r.Class)
 		time.Sleep(5*time.Minute - 10*time.Second)
+		since, why := g.Down()
+		require.Equal(t, "unauthorized: no", why, "the probe is answered: what opened the circuit keeps it open")
+		require.WithinDuration(t, opened, since, time.Second)
 		require.Equal(t, "open", g.State(), "the probe is answered, but the hold is not over")
 		time.Sleep(20 * time.Second)
 		_, ok := g.try(Result{Class: ClassDelivered})

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"container/heap"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,15 +35,15 @@ type index struct {
 	due      dueHeap
 	refills  []*lane
 	entries  int
-	busy     int
-	cursor   uint64 // everything up to here has been read
+	busy     map[uint64]struct{} // sequences that are being attempted
+	cursor   uint64              // everything up to here has been read
 	readyC   chan struct{}
 	roomC    chan struct{}
 	refillsC chan struct{}
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
-	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{},
+	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{}, busy: map[uint64]struct{}{},
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1)}
 }
 
@@ -158,8 +160,9 @@ func (x *index) next() (Entry, bool) {
 
 func (x *index) take(l *lane) Entry {
 	l.busy = true
-	x.busy++
-	return x.head(l)
+	e := x.head(l)
+	x.busy[e.Sequence] = struct{}{}
+	return e
 }
 
 // settle forgets the head of a busy lane.
@@ -200,7 +203,7 @@ func (x *index) putBack(e Entry) {
 func (x *index) release(e Entry) *lane {
 	l := x.lanes[e.Lane]
 	l.busy = false
-	x.busy--
+	delete(x.busy, e.Sequence)
 	return l
 }
 
@@ -303,10 +306,10 @@ func (x *index) room() (free int, empty bool) {
 	return x.limits.Entries - x.entries, x.entries == 0
 }
 
-func (x *index) delivering() int {
+func (x *index) underway() []uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.busy
+	return slices.Collect(maps.Keys(x.busy))
 }
 
 func (x *index) position() uint64 {

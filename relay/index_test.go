@@ -136,8 +136,8 @@ func (m *indexModel) check(t *rapid.T) {
 	if free < -m.limits.Lane*3 {
 		t.Fatalf("the index holds %d more than its bound", -free)
 	}
-	if m.x.delivering() != len(m.busy) {
-		t.Fatalf("%d attempts counted, %d under way", m.x.delivering(), len(m.busy))
+	if n := len(m.x.underway()); n != len(m.busy) {
+		t.Fatalf("%d attempts counted, %d under way", n, len(m.busy))
 	}
 }
 

@@ -15,12 +15,15 @@ type LeaseRequest struct {
 	LongestAttempt time.Duration          `json:"longest_attempt_ns"`
 	Release        bool                   `json:"release,omitempty"` // nothing is in flight any more
 	Breaker        string                 `json:"breaker,omitempty"`
-	Queues         map[string]DrainStatus `json:"queues,omitempty"` // by queue token
+	Down           string                 `json:"down,omitempty"`        // why the circuit is not closed
+	DownFor        time.Duration          `json:"down_for_ns,omitempty"` // how long it has not been: clocks may differ
+	Queues         map[string]DrainStatus `json:"queues,omitempty"`      // by queue token
 }
 
 // DrainStatus is what operators see of a queue that is being drained.
 type DrainStatus struct {
-	Delivering int `json:"delivering"`
+	Delivering int      `json:"delivering"`
+	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
 }
 
 // LeaseReply lists the queues of the drain's destination.
@@ -37,7 +40,8 @@ type Grant struct {
 	Queue   Queue         `json:"queue"`
 	Granted bool          `json:"granted"`
 	Epoch   uint64        `json:"epoch"`
-	Wait    time.Duration `json:"wait_ns"` // before the first attempt, or before asking again
+	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
+	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
 }
 
 // Lease is who drains a queue. What is stored is enough for an edge that starts

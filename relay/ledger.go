@@ -3,6 +3,8 @@ package relay
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -35,7 +37,8 @@ type Wait struct {
 type Ledger struct {
 	floor   uint64 // every sequence up to here is settled
 	settled *roaring64.Bitmap
-	dead    *roaring64.Bitmap // dead letters that nobody has replayed or discarded
+	dead    *roaring64.Bitmap           // dead letters that nobody has replayed or discarded
+	others  map[State]*roaring64.Bitmap // settled otherwise than delivered or dead, until forgotten
 	waiting map[uint64]Wait
 	totals  Totals
 	through uint64 // sequence of the last event applied
@@ -43,7 +46,7 @@ type Ledger struct {
 
 // NewLedger is the account of an empty queue.
 func NewLedger() *Ledger {
-	return &Ledger{settled: roaring64.New(), dead: roaring64.New(), waiting: map[uint64]Wait{}, totals: Totals{}}
+	return &Ledger{settled: roaring64.New(), dead: roaring64.New(), others: map[State]*roaring64.Bitmap{}, waiting: map[uint64]Wait{}, totals: Totals{}}
 }
 
 // Apply takes one event, stored with the given sequence in the record. It
@@ -61,9 +64,7 @@ func (l *Ledger) Apply(e Event, eventSequence uint64) bool {
 	}
 	delete(l.waiting, e.Sequence)
 	l.totals[e.State]++
-	if e.State == Dead {
-		l.dead.Add(e.Sequence)
-	}
+	l.mark(e)
 	l.settled.Add(e.Sequence)
 	l.raiseFloor()
 	return true
@@ -86,7 +87,52 @@ func (l *Ledger) resolve(e Event) bool {
 	l.dead.Remove(e.Sequence)
 	l.totals[Dead]--
 	l.totals[e.State]++
+	l.mark(e)
 	return true
+}
+
+// mark remembers how a message was settled; delivered is what goes without
+// saying.
+func (l *Ledger) mark(e Event) {
+	switch e.State {
+	case Delivered:
+	case Dead:
+		l.dead.Add(e.Sequence)
+	default:
+		if l.others[e.State] == nil {
+			l.others[e.State] = roaring64.New()
+		}
+		l.others[e.State].Add(e.Sequence)
+	}
+}
+
+// Forget drops what only State needs of the messages before a sequence: those
+// that the journal no longer holds.
+func (l *Ledger) Forget(before uint64) {
+	for _, set := range l.others {
+		set.RemoveRange(0, before)
+	}
+}
+
+// State is where the message with this sequence stands by the record. It knows
+// nothing of attempts under way, and of a forgotten message only that it is
+// settled: that one is called delivered.
+func (l *Ledger) State(sequence uint64) State {
+	if !l.Settled(sequence) {
+		if _, waits := l.waiting[sequence]; waits {
+			return Waiting
+		}
+		return Queued
+	}
+	if l.dead.Contains(sequence) {
+		return Dead
+	}
+	for state, set := range l.others {
+		if set.Contains(sequence) {
+			return state
+		}
+	}
+	return Delivered
 }
 
 func (l *Ledger) raiseFloor() {
@@ -137,6 +183,24 @@ func (l *Ledger) Waiting(sequence uint64) (Wait, bool) {
 	return w, ok
 }
 
+// Sequences lists, ascending, the messages that the account knows one by one to
+// be in a state: all states but delivered, of which there are too many, and
+// those of which it knows nothing, queued and delivering. ok is false for them.
+func (l *Ledger) Sequences(s State) (sequences []uint64, ok bool) {
+	switch {
+	case s == Waiting:
+		return slices.Sorted(maps.Keys(l.waiting)), true
+	case s == Dead:
+		return l.dead.ToArray(), true
+	case s == Delivered || !s.Settled():
+		return nil, false
+	case l.others[s] == nil:
+		return nil, true
+	default:
+		return l.others[s].ToArray(), true
+	}
+}
+
 // WaitingCount is the number of messages between attempts.
 func (l *Ledger) WaitingCount() int { return len(l.waiting) }
 
@@ -169,13 +233,14 @@ type Counts struct {
 
 // checkpoint is the stored form of a ledger.
 type checkpoint struct {
-	Version int             `json:"version"`
-	Floor   uint64          `json:"floor"`
-	Settled []byte          `json:"settled"`
-	Dead    []byte          `json:"dead"`
-	Waiting map[uint64]Wait `json:"waiting"`
-	Totals  Totals          `json:"totals"`
-	Through uint64          `json:"through"`
+	Version int              `json:"version"`
+	Floor   uint64           `json:"floor"`
+	Settled []byte           `json:"settled"`
+	Dead    []byte           `json:"dead"`
+	Others  map[State][]byte `json:"others,omitempty"`
+	Waiting map[uint64]Wait  `json:"waiting"`
+	Totals  Totals           `json:"totals"`
+	Through uint64           `json:"through"`
 }
 
 // Checkpoint encodes the account, so that a start needs only the events after
@@ -191,7 +256,14 @@ func (l *Ledger) Checkpoint() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode dead set: %w", err)
 	}
-	return json.Marshal(checkpoint{1, l.floor, settled, dead, l.waiting, l.totals, l.through})
+	others := make(map[State][]byte, len(l.others))
+	for state, set := range l.others {
+		set.RunOptimize()
+		if others[state], err = set.ToBytes(); err != nil {
+			return nil, fmt.Errorf("encode %s set: %w", state, err)
+		}
+	}
+	return json.Marshal(checkpoint{1, l.floor, settled, dead, others, l.waiting, l.totals, l.through})
 }
 
 // ReadCheckpoint is the inverse of Checkpoint.
@@ -209,6 +281,12 @@ func ReadCheckpoint(b []byte) (*Ledger, error) {
 	}
 	if err := l.dead.UnmarshalBinary(c.Dead); err != nil {
 		return nil, fmt.Errorf("checkpoint, dead set: %w", err)
+	}
+	for state, b := range c.Others {
+		l.others[state] = roaring64.New()
+		if err := l.others[state].UnmarshalBinary(b); err != nil {
+			return nil, fmt.Errorf("checkpoint, %s set: %w", state, err)
+		}
 	}
 	l.floor, l.through = c.Floor, c.Through
 	if c.Waiting != nil {

@@ -17,7 +17,7 @@ func TestLedgerAgainstAModel(t *testing.T) {
 		n := rapid.IntRange(1, 40).Draw(t, "events")
 		for event := 1; event <= n; event++ {
 			e := Event{Sequence: rapid.Uint64Range(1, 12).Draw(t, "sequence"), Attempt: rapid.IntRange(1, 4).Draw(t, "attempt"),
-				State: rapid.SampledFrom([]State{Waiting, Delivered, Dead, Superseded, Discarded, Duplicate}).Draw(t, "state")}
+				State: rapid.SampledFrom([]State{Waiting, Delivered, Dead, Superseded, Cancelled, Discarded, Duplicate}).Draw(t, "state")}
 			before, settled := model[e.Sequence]
 			changed := l.Apply(e, uint64(event))
 			switch {
@@ -56,12 +56,29 @@ func compare(t *rapid.T, l *Ledger, model map[uint64]State, waits map[uint64]int
 		if model[s] == Dead {
 			dead = append(dead, s)
 		}
-		if _, ok := model[s]; !ok {
+		state, ok := model[s]
+		if !ok {
 			require.False(t, l.Settled(s))
+			state = Queued
+			if _, waiting := waits[s]; waiting {
+				state = Waiting
+			}
 		}
+		require.Equal(t, state, l.State(s), "sequence %d", s)
 	}
 	for _, ok := model[floor+1]; ok; _, ok = model[floor+1] {
 		floor++
+	}
+	for _, s := range []State{Waiting, Dead, Superseded, Cancelled, Discarded, Duplicate} {
+		sequences, ok := l.Sequences(s)
+		require.True(t, ok)
+		require.IsIncreasing(t, append([]uint64{0}, append(sequences, 13)...))
+		for _, sequence := range sequences {
+			require.Equal(t, s, l.State(sequence))
+		}
+		if s != Waiting {
+			require.Len(t, sequences, int(want[s]))
+		}
 	}
 	got := l.Totals()
 	for _, s := range settledStates {
@@ -77,6 +94,19 @@ func compare(t *rapid.T, l *Ledger, model map[uint64]State, waits map[uint64]int
 		require.Equal(t, attempts, w.Attempts)
 	}
 	require.Equal(t, uint64(12)-uint64(len(model)), l.Counts(12).Pending)
+}
+
+// What is forgotten is what the journal no longer holds; the account is the same.
+func TestForget(t *testing.T) {
+	l := NewLedger()
+	for i, state := range []State{Superseded, Dead, Duplicate, Waiting, Discarded} {
+		l.Apply(Event{Sequence: uint64(i + 1), State: state}, uint64(i+1))
+	}
+	totals := l.Totals()
+	l.Forget(3)
+	require.Equal(t, []State{Delivered, Dead, Duplicate, Waiting, Discarded}, []State{l.State(1), l.State(2), l.State(3), l.State(4), l.State(5)})
+	require.Equal(t, totals, l.Totals())
+	require.EqualValues(t, 3, l.Floor())
 }
 
 func TestEventRoundTrip(t *testing.T) {

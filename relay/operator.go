@@ -11,7 +11,16 @@ import (
 type Operator interface {
 	Queues(ctx context.Context) ([]QueueStatus, error)
 	Queue(ctx context.Context, q Queue) (QueueStatus, error)
+	// Pause stops the delivery of a queue, not its acceptance, until Resume; nil
+	// only once that would survive a power cut. Pausing again replaces by and
+	// reason, resuming what is not paused changes nothing.
+	Pause(ctx context.Context, q Queue, by, reason string) error
+	Resume(ctx context.Context, q Queue) error
+	// Peek lists the next pending messages in journal order and changes nothing.
+	Peek(ctx context.Context, q Queue, o PeekOptions) (MessageList, error)
 	Message(ctx context.Context, id string) (MessageStatus, error)
+	Messages(ctx context.Context, f MessageFilter) (MessageList, error)
+	Why(ctx context.Context, id string) (Explanation, error)
 	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (DeadLetter, error)
 	// Replay accepts the letter again as a new message, which supersedes it.
@@ -41,10 +50,14 @@ type QueueStatus struct {
 	Bytes            uint64  `json:"bytes"`              // of the journal on disk
 	QuotaBytes       uint64  `json:"quota_bytes"`
 	Paused           bool    `json:"paused"`
-	Breaker          string  `json:"breaker"` // closed, open, half-open; unknown without a drain
-	Drain            string  `json:"drain"`   // who holds the lease; empty: nobody
-	Epoch            uint64  `json:"epoch"`   // of that lease
-	Floor            uint64  `json:"floor"`   // everything up to this sequence is settled
+	Pause            *Pause  `json:"pause,omitempty"` // of a paused queue: who, when, why
+	Breaker          string  `json:"breaker"`         // closed, open, half-open; unknown without a drain
+	// Of a circuit that is not closed: since when, and why.
+	BreakerSince  *time.Time `json:"breaker_since,omitempty"`
+	BreakerReason string     `json:"breaker_reason,omitempty"`
+	Drain         string     `json:"drain"` // who holds the lease; empty: nobody
+	Epoch         uint64     `json:"epoch"` // of that lease
+	Floor         uint64     `json:"floor"` // everything up to this sequence is settled
 }
 
 // MessageStatus is where one message stands, with its events.
@@ -81,16 +94,6 @@ type EventStatus struct {
 	Next    *time.Time `json:"next,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
 }
-
-// DeadLetterFilter limits a listing. Zero values do not limit, but Limit 0
-// means DefaultDeadLetterLimit.
-type DeadLetterFilter struct {
-	Queue *Queue
-	Limit int
-}
-
-// DefaultDeadLetterLimit is how many dead letters a listing holds unless told.
-const DefaultDeadLetterLimit = 1000
 
 // DeadLetter is a message that will not be tried again by itself.
 type DeadLetter struct {
@@ -133,6 +136,9 @@ type AuditFinding struct {
 	ID       string `json:"id,omitempty"`
 	What     string `json:"what"`
 }
+
+// Queue is the name of the row's queue.
+func (s *QueueStatus) Queue() Queue { return Queue{s.Organization, s.Destination} }
 
 // SetTotals fills in the settled counts.
 func (s *QueueStatus) SetTotals(t Totals) {

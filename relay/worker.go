@@ -82,12 +82,12 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 	return nil
 }
 
-// Delivering is the number of attempts under way.
-func (w *Worker) Delivering() int {
+// Underway are the sequences of the messages that are being attempted.
+func (w *Worker) Underway() []uint64 {
 	if x := w.index.Load(); x != nil {
-		return x.delivering()
+		return x.underway()
 	}
-	return 0
+	return nil
 }
 
 // term is one run of a worker: four loops that share an index.

@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Pause stops the delivery of a queue. It is stored here and told to the drains
+// with their leases, so that it outlives all of them.
+func (b *Broker) Pause(ctx context.Context, q relay.Queue, by, reason string) error {
+	p, err := relay.NewPause(time.Now(), by, reason)
+	if err != nil {
+		return err
+	}
+	return b.setPause(ctx, q, &p)
+}
+
+// Resume ends a pause.
+func (b *Broker) Resume(ctx context.Context, q relay.Queue) error {
+	return b.setPause(ctx, q, nil)
+}
+
+func (b *Broker) setPause(ctx context.Context, q relay.Queue, p *relay.Pause) error {
+	if !b.Known(q) {
+		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	if err := b.leases.setPause(ctx, q, p); err != nil {
+		return unavailable(err)
+	}
+	if err := b.sync(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// setPause stores a pause, or its end, and has the drains ask for it at once.
+func (l *leases) setPause(ctx context.Context, q relay.Queue, p *relay.Pause) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.storePause(ctx, q, p); err != nil {
+		return err
+	}
+	l.slots[q.Token()].pause = p
+	if err := l.b.nc.Publish(nudgeSubject(q.Destination), nil); err != nil {
+		l.b.log.Debug().Err(err).Msg("the drains learn of a pause with their next renewal")
+	}
+	return nil
+}
+
+func (l *leases) storePause(ctx context.Context, q relay.Queue, p *relay.Pause) error {
+	var err error
+	if p == nil {
+		err = l.b.kv.Delete(ctx, pauseKey(q))
+	} else {
+		var value []byte
+		if value, err = json.Marshal(p); err == nil {
+			_, err = l.b.kv.Put(ctx, pauseKey(q), value)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("store the pause of %s: %w", q, err)
+	}
+	return nil
+}
+
+func (l *leases) readPause(ctx context.Context, q relay.Queue) (*relay.Pause, error) {
+	entry, err := l.b.kv.Get(ctx, pauseKey(q))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil //nolint:nilnil // not paused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pause of %s: %w", q, err)
+	}
+	var p relay.Pause
+	if err := json.Unmarshal(entry.Value(), &p); err != nil {
+		return nil, fmt.Errorf("pause of %s: %w", q, err)
+	}
+	return &p, nil
+}

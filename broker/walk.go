@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// walkBatch is how many headers are asked for at one time.
+const walkBatch = 500
+
+// walk visits the messages from sequence from on that match filter, in order,
+// until visit returns false or there are no more. Bodies stay where they are:
+// that needs a consumer, which only the edge may make; it is in memory, and goes
+// away with the walk.
+func (b *Broker) walk(ctx context.Context, stream, filter string, from uint64, visit func(*stored) bool) error {
+	c, err := b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{FilterSubject: filter, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq: max(1, from), AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, InactiveThreshold: time.Minute})
+	if err != nil {
+		return fmt.Errorf("read the headers of %s: %w", stream, err)
+	}
+	info := c.CachedInfo()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = b.js.DeleteConsumer(ctx, stream, info.Name) // else its threshold ends it
+	}()
+	seen := uint64(0)
+	for left := info.NumPending; left > 0; {
+		batch, err := c.FetchNoWait(int(min(left, walkBatch)))
+		if err != nil {
+			return fmt.Errorf("read the headers of %s: %w", stream, err)
+		}
+		got, more, err := visitBatch(ctx, batch, &seen, visit)
+		if err != nil || !more || got == 0 {
+			return err
+		}
+		left -= min(left, got)
+	}
+	return nil
+}
+
+// visitBatch visits what one request brought; more is false where visit wants
+// no more. seen counts, as the consumer does, and shows what was lost.
+func visitBatch(ctx context.Context, batch jetstream.MessageBatch, seen *uint64, visit func(*stored) bool) (got uint64, more bool, err error) {
+	for {
+		select {
+		case msg, open := <-batch.Messages():
+			if !open {
+				return got, true, batch.Error()
+			}
+			meta, err := msg.Metadata()
+			if err != nil {
+				return got, false, err
+			}
+			if *seen++; meta.Sequence.Consumer != *seen {
+				return got, false, errGap
+			}
+			got++
+			if !visit(&stored{msg.Subject(), meta.Sequence.Stream, meta.Timestamp, msg.Headers(), nil}) {
+				return got, false, nil
+			}
+		case <-ctx.Done():
+			return got, false, ctx.Err()
+		}
+	}
+}
