@@ -53,6 +53,8 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
 		"audit": operator("queue"), "completion": nil,
+		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type"),
+		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
 		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,
 	}
