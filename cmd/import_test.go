@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/theforeman/foreman-relay/cmd/spool"
 	"github.com/theforeman/foreman-relay/relay"
 )
 
@@ -236,4 +239,39 @@ func TestImportIntoAnotherQueue(t *testing.T) {
 func hostReport(host string) string {
 	return `{"host_report":{"format":"puppet","version":1,"host":"` + host + `","reported_at":"2026-01-01 00:00:00 UTC","proxy":"proxy.example.com",` +
 		`"body":"{}","keywords":[],"change":0,"nochange":1,"failure":0}}`
+}
+
+// A signal ends an import between two files.
+func TestImportInterrupted(t *testing.T) {
+	path := t.TempDir()
+	first := spoolARF(t, path, "web", "1", "100", "BZh1")
+	second := spoolARF(t, path, "web", "1", "200", "BZh2")
+	dir, err := spool.Open(path)
+	require.NoError(t, err)
+	defer dir.Close()
+	for name, c := range map[string]struct {
+		receipt error // of the file under way when the signal comes
+		want    string
+	}{
+		"the relay has answered": {nil, "1 taken, 0 known to the relay already, 0 damaged, 0 left"},
+		"nobody knows":           {relay.Refuse(relay.CodeUnavailable, "given up"), "0 taken, 0 known to the relay already, 0 damaged, 0 left"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, signal := context.WithCancel(t.Context())
+			var notes []string
+			sent := 0
+			i := &importer{dir: dir, path: path, keep: true, note: func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) },
+				send: func(context.Context, relay.Submission, string) (relay.Receipt, error) {
+					sent++
+					signal()
+					return relay.Receipt{}, c.receipt
+				}}
+			err := i.finish(i.run(ctx, spool.OpenSCAP(dir)), func() error { return nil }, "taken")
+			require.Equal(t, exitPartly, exitCode(err))
+			require.Equal(t, 1, sent)
+			require.Equal(t, []string{c.want, "interrupted; nothing is lost: what was not taken is still in " + path + "; run the same command again"}, notes)
+			require.FileExists(t, filepath.Join(path, first))
+			require.FileExists(t, filepath.Join(path, second))
+		})
+	}
 }
