@@ -61,14 +61,14 @@ func (i *importer) take(ctx context.Context, e spool.Entry) error {
 		return nil
 	case err != nil:
 		i.leave(e, err)
-		return nil
+		return nil //nolint:nilerr // it is told, and the next file may fare better
 	}
 	m, err := e.Message(file.Body)
 	if err != nil {
 		i.count.damaged++
 		i.wrong = true
 		i.note("%s is damaged and stays: %v", e.Name, err)
-		return nil
+		return nil //nolint:nilerr // it is told, and the next file may fare better
 	}
 	m.Queue = i.queue
 	return i.hand(ctx, e, file, m)
