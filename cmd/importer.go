@@ -47,31 +47,37 @@ func (i *importer) run(ctx context.Context, entries iter.Seq[spool.Entry]) error
 var errInterrupted = errors.New("interrupted")
 
 func (i *importer) take(ctx context.Context, e spool.Entry) error {
-	if e.Stays != "" || e.Err != nil {
+	if !e.HoldsMessage() {
 		i.leave(e, e.Err)
 		return nil
 	}
+	file, ok := i.read(e)
+	if !ok {
+		return nil
+	}
+	m, err := e.Message(file.Body)
+	if err == nil {
+		m.Queue = i.queue
+		return i.hand(ctx, e, file, m)
+	}
+	i.count.damaged++
+	i.wrong = true
+	i.note("%s is damaged and stays: %v", e.Name, err)
+	return nil
+}
+
+// read reads a file; false when it stays, which has been told, or is gone.
+func (i *importer) read(e spool.Entry) (*spool.File, bool) {
 	file, err := i.dir.Read(e.Name, limitOf(e.Route))
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // another import or the old proxy has it
-		return nil
 	case errors.Is(err, spool.ErrForeign):
 		e.Stays = err.Error()
 		i.leave(e, nil)
-		return nil
 	case err != nil:
 		i.leave(e, err)
-		return nil //nolint:nilerr // it is told, and the next file may fare better
 	}
-	m, err := e.Message(file.Body)
-	if err != nil {
-		i.count.damaged++
-		i.wrong = true
-		i.note("%s is damaged and stays: %v", e.Name, err)
-		return nil //nolint:nilerr // it is told, and the next file may fare better
-	}
-	m.Queue = i.queue
-	return i.hand(ctx, e, file, m)
+	return file, err == nil
 }
 
 // hand gives a message to the relay and moves its file.

@@ -18,6 +18,9 @@ type Entry struct {
 	message func(body []byte) (relay.Submission, error)
 }
 
+// HoldsMessage: it does not stay, as far as its name tells.
+func (e Entry) HoldsMessage() bool { return e.Stays == "" && e.Err == nil }
+
 // Message makes the message of a file's content, but for its queue. An error
 // says what is damaged.
 func (e Entry) Message(body []byte) (relay.Submission, error) {

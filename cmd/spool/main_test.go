@@ -53,7 +53,7 @@ func (m made) arf(host, policy, date, body string) string {
 func told(entries iter.Seq[Entry]) (names []string, staying map[string]Entry) {
 	staying = map[string]Entry{}
 	for e := range entries {
-		if e.Stays == "" && e.Err == nil {
+		if e.HoldsMessage() {
 			names = append(names, e.Name)
 		} else {
 			staying[e.Name] = e
@@ -66,7 +66,7 @@ func told(entries iter.Seq[Entry]) (names []string, staying map[string]Entry) {
 func (m made) messages(entries iter.Seq[Entry]) map[string]relay.Submission {
 	all := map[string]relay.Submission{}
 	for e := range entries {
-		if e.Stays != "" || e.Err != nil {
+		if !e.HoldsMessage() {
 			continue
 		}
 		f, err := m.Read(e.Name, 1<<20)
