@@ -79,7 +79,7 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	defer s.stop.stop()
 	// The edge comes last, so that it stops first: nothing new is taken while
 	// the drain settles what is in flight.
-	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.serveAdmin, s.startDrain, s.serveEdge} {
+	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.makeEdge, s.serveAdmin, s.startDrain, s.serveEdge} {
 		if err := start(ctx); err != nil {
 			return err
 		}
@@ -131,11 +131,17 @@ func (s *server) openBroker(ctx context.Context) error {
 	return nil
 }
 
-func (s *server) serveEdge(context.Context) error {
+// makeEdge comes before it is served: the admin socket enqueues with it.
+func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := foreman.Routes(c.policy())
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
 		MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+	return nil
+}
+
+func (s *server) serveEdge(context.Context) error {
+	c := s.config
 	var config *tls.Config
 	if c.TLS.Cert != "" {
 		var err error
@@ -179,7 +185,7 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	}
 	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Config: s.config, Version: Version(), Registry: s.registry, Log: s.log})
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Config: s.config, Version: Version(), Registry: s.registry, Log: s.log})
 	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
 	return nil
 }

@@ -53,6 +53,8 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
 		"audit": operator("queue"), "completion": nil,
+		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type"),
+		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
 		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,
 	}
@@ -174,7 +176,7 @@ func TestVersion(t *testing.T) {
 
 func TestWithoutARelay(t *testing.T) {
 	for _, call := range []string{"queue ls", "queue show default/foreman", "queue peek a/b", "queue pause a/b", "queue resume a/b", "queue watch", "queue ls -w",
-		"message ls", "message show x", "message why x", "dlq ls", "dlq show x", "dlq replay x", "dlq replay --reason x", "dlq discard x --yes", "audit"} {
+		"message ls", "message show x", "message why x", "dlq ls", "dlq show x", "dlq replay x", "dlq replay --reason x", "dlq discard x --yes", "audit", "enqueue default/foreman /dev/null"} {
 		out, errs, code := cli(t, append(strings.Fields(call), "--admin-socket", "/nowhere/admin.sock")...)
 		require.Equal(t, exitUnavailable, code, call)
 		require.Empty(t, out, call)

@@ -20,13 +20,15 @@ import (
 type AdminOptions struct {
 	Operator relay.Operator
 	Intake   relay.Intake // for readiness
+	Edge     *Edge        // takes what is enqueued here
 	Config   any          // the effective configuration; holds no secrets
 	Version  string
 	Registry *prometheus.Registry
 	Log      zerolog.Logger
 }
 
-// admin serves relay.Operator as JSON. Client is the other side.
+// admin serves relay.Operator as JSON, and takes messages from operators as the
+// edge does. Client is the other side.
 type admin struct{ AdminOptions }
 
 const adminPrefix = "/admin/v1"
@@ -42,6 +44,7 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.POST("/queues/:organization/:destination/resume", a.resume)
 	g.GET("/queues/:organization/:destination/peek", a.peek)
 	g.GET("/messages", a.messages)
+	g.POST("/queues/:organization/:destination/messages", o.Edge.local, o.Edge.hurry, o.Edge.gate)
 	g.GET("/messages/:id", a.message)
 	g.GET("/messages/:id/why", a.why)
 	g.GET("/dead-letters", a.deadLetters)

@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -49,6 +51,24 @@ func (c *Client) Queues(ctx context.Context) (all []relay.QueueStatus, err error
 func (c *Client) Queue(ctx context.Context, q relay.Queue) (s relay.QueueStatus, err error) {
 	err = c.call(ctx, http.MethodGet, queuePath(q), &s)
 	return s, err
+}
+
+// Enqueue puts one message into a queue. After CodeUnavailable the outcome is
+// unknown; the same key is safe to send again.
+func (c *Client) Enqueue(ctx context.Context, s relay.Submission) (r relay.Receipt, err error) {
+	h := http.Header{}
+	for name, value := range map[string]string{headerRoute: s.Route, headerPath: s.Path, headerKey: s.Key, headerOrderingKey: s.OrderingKey,
+		"Content-Type": s.ContentType, "Content-Encoding": s.ContentEncoding} {
+		if value == "" {
+			continue
+		}
+		if err := headerFit(name, value, relay.MaxEnvelopeValue); err != nil { // else package http would refuse it without a reason
+			return r, err
+		}
+		h.Set(name, value)
+	}
+	err = c.exchange(ctx, http.MethodPost, queuePath(s.Queue)+"/messages", h, s.Body, &r)
+	return r, err
 }
 
 // Pause implements relay.Operator.
@@ -174,15 +194,21 @@ func queueValues(q *relay.Queue) url.Values {
 
 // call makes one exchange; the answer's JSON goes into v unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, v any) error {
+	return c.exchange(ctx, method, path, nil, nil, v)
+}
+
+// exchange is call with headers and a body.
+func (c *Client) exchange(ctx context.Context, method, path string, h http.Header, content []byte, v any) error {
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+adminPrefix+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+adminPrefix+path, bytes.NewReader(content))
 	if err != nil {
 		return &relay.Error{Code: relay.CodeMalformed, Detail: "the request cannot be made", Err: err}
 	}
+	maps.Copy(req.Header, h)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreachable(err)

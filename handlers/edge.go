@@ -127,7 +127,11 @@ func (e *Edge) hostFacing(r relay.Route) echo.HandlerFunc {
 
 // generic takes a message for any queue, by name. With Relay-Route it is one of
 // the destination's own requests, else it is delivered to the destination's URL.
-func (e *Edge) generic(c echo.Context) error {
+func (e *Edge) generic(c echo.Context) error { return e.enqueue(c, plainPath) }
+
+// enqueue is what all share who name a queue; pathOf is where a message of a
+// route is delivered to.
+func (e *Edge) enqueue(c echo.Context, pathOf func(relay.Route, http.Header) (string, error)) error {
 	q, err := queueParams(c)
 	if err != nil {
 		return err
@@ -135,29 +139,43 @@ func (e *Edge) generic(c echo.Context) error {
 	if !e.Known(q) {
 		return relay.Refuse(relay.CodeNotFound, "there is no queue %s; nothing was stored", q)
 	}
-	r, path, err := e.genericRoute(c.Request().Header, q)
+	r, err := e.genericRoute(c.Request().Header, q)
+	if err != nil {
+		return err
+	}
+	path, err := pathOf(r, c.Request().Header)
 	if err != nil {
 		return err
 	}
 	return e.take(c, r, &relay.Message{Queue: q, Path: path})
 }
 
-func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, string, error) {
-	name, err := single(h, "Relay-Route")
+func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, error) {
+	name, err := single(h, headerRoute)
 	if err != nil || name == "" {
 		return relay.Route{Name: genericRoute, Method: http.MethodPost, MaxBody: e.MaxBody,
-			Reply: relay.Reply{Status: http.StatusAccepted}}, "", err
+			Reply: relay.Reply{Status: http.StatusAccepted}}, err
 	}
 	i := slices.IndexFunc(e.Routes, func(r relay.Route) bool { return r.Name == name && r.Destination == q.Destination })
 	if i < 0 {
-		return relay.Route{}, "", relay.Refuse(relay.CodeInvalid, "header Relay-Route: destination %s has no route %q", q.Destination, name)
+		return relay.Route{}, relay.Refuse(relay.CodeInvalid, "header %s: destination %s has no route %q", headerRoute, q.Destination, name)
 	}
 	r := e.Routes[i]
-	if !r.Plain() {
-		return relay.Route{}, "", relay.Refuse(relay.CodeInvalid, "header Relay-Route: route %q needs more of a request than its body; send it to %s", name, r.Paths[0])
-	}
 	r.Reply = relay.Reply{Status: http.StatusAccepted}
-	return r, r.Paths[0], nil
+	return r, nil
+}
+
+// plainPath is the route's own path, if a body is all that the route needs.
+func plainPath(r relay.Route, h http.Header) (string, error) {
+	switch {
+	case len(h.Values(headerPath)) > 0:
+		return "", relay.Refuse(relay.CodeDenied, "header %s is not taken here: only an operator on the relay's machine may choose a path", headerPath)
+	case r.Name == genericRoute:
+		return "", nil
+	case !r.Plain():
+		return "", relay.Refuse(relay.CodeInvalid, "header %s: route %q needs more of a request than its body; send it to %s", headerRoute, r.Name, r.Paths[0])
+	}
+	return r.Paths[0], nil
 }
 
 // take does the steps that all routes share.
@@ -196,7 +214,7 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) erro
 	if m.Lane, err = laneOf(r.Lane, view, req.Header); err != nil {
 		return err
 	}
-	if m.Key, err = single(req.Header, "Idempotency-Key"); err != nil {
+	if m.Key, err = single(req.Header, headerKey); err != nil {
 		return err
 	}
 	if m.Key == "" {
@@ -235,7 +253,7 @@ func (e *Edge) view(m *relay.Message, r relay.Route, req *http.Request) (relay.R
 // laneOf is the route's lane; without a rule the sender may name one.
 func laneOf(rule relay.LaneRule, view relay.Request, h http.Header) (string, error) {
 	if len(rule.From) == 0 {
-		lane, err := single(h, "Relay-Ordering-Key")
+		lane, err := single(h, headerOrderingKey)
 		return strings.ToLower(strings.TrimSpace(lane)), err
 	}
 	lane := rule.Extract(view)

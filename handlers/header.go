@@ -17,6 +17,15 @@ const (
 	maxNegotiation = relay.MaxEnvelopeValue / 3
 )
 
+// Headers with which a sender says what becomes of a message; headerPath is for
+// the admin socket alone.
+const (
+	headerRoute       = "Relay-Route"
+	headerKey         = "Idempotency-Key"
+	headerOrderingKey = "Relay-Ordering-Key"
+	headerPath        = "Relay-Path"
+)
+
 // takeHeaders keeps what the destination needs of the request's headers. A body
 // without a type is bytes (RFC 9110, 8.3).
 func takeHeaders(m *relay.Message, r relay.Route, req *http.Request) error {

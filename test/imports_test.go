@@ -16,8 +16,9 @@ const module = "github.com/theforeman/foreman-relay"
 // arrows is the house: who may import whom. Anything else is refused.
 var arrows = map[string][]string{
 	"cmd/foreman-relay":     {"cmd"},
-	"cmd":                   {"cmd/pki", "handlers", "broker", "relay", "relay/foreman"},
+	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman"},
 	"cmd/pki":               {},
+	"cmd/spool":             {"relay"},
 	"handlers":              {"relay", "schemas"},
 	"broker":                {"relay"},
 	"relay":                 {},

@@ -14,7 +14,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -208,15 +207,12 @@ func (c *Client) target(path string) (string, error) {
 	rest, query, _ := strings.Cut(path, "?")
 	u := *c.base
 	u.RawQuery = strings.ReplaceAll(query, " ", "%20") // one would end the request line
-	if !strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, "//") {
-		return "", fmt.Errorf("path %q does not begin with one slash", rest)
+	if err := relay.CheckPath(rest); err != nil {
+		return "", err
 	}
 	plain, err := url.PathUnescape(rest)
 	if err != nil {
 		return "", fmt.Errorf("path %q: %w", rest, err)
-	}
-	if slices.ContainsFunc(strings.Split(plain, "/"), func(part string) bool { return part == "." || part == ".." }) {
-		return "", fmt.Errorf("path %q has dots for a part", rest) // it would lead out of a base path
 	}
 	u.Path = strings.TrimSuffix(c.base.Path, "/") + plain
 	u.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + rest
