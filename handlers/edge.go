@@ -28,6 +28,7 @@ type EdgeOptions struct {
 	Known        func(relay.Queue) bool
 	Organization string // of the host-facing routes
 	Routes       []relay.Route
+	Pass         PassOptions
 	MaxBody      int64 // bytes; a route's own limit may be lower
 	BodyTimeout  time.Duration
 	Now          relay.Clock
@@ -41,6 +42,7 @@ type Edge struct {
 	EdgeOptions
 	echo     *echo.Echo
 	refusing atomic.Bool
+	last     *lastGood
 }
 
 // NewEdge makes the handler of the edge.
@@ -50,13 +52,14 @@ func NewEdge(o EdgeOptions) *Edge {
 	}
 	e := &Edge{EdgeOptions: o}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
-	e.echo.Use(e.hurry, e.gate)
+	e.echo.Use(e.knowScript, e.hurry, e.gate)
 	o.Metrics.expect(o.Organization, o.Routes)
 	for _, r := range o.Routes {
 		for _, path := range r.Paths {
 			e.echo.Add(r.Method, path, e.hostFacing(r)).Name = r.Name
 		}
 	}
+	e.addPasses()
 	e.echo.POST("/relay/v1/queues/:organization/:destination/messages", e.generic).Name = genericRoute
 	e.echo.GET("/relay/v1/messages/:id", e.status).Name = "status"
 	addHealth(e.echo, o.Intake)

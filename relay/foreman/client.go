@@ -39,6 +39,7 @@ type Options struct {
 	CAFile, CertFile, KeyFile string // for https; the client certificate is how Foreman knows a proxy
 	AttemptTimeout            time.Duration
 	Connections               int // kept open for use again
+	PassConcurrency           int // requests passed on at one time; 0: DefaultPassConcurrency
 	UserAgent                 string
 	Now                       relay.Clock
 }
@@ -49,6 +50,7 @@ type Client struct {
 	options Options
 	base    *url.URL
 	http    *http.Client
+	passing *passing
 }
 
 // New checks the options and reads the certificates; an error names what is
@@ -69,7 +71,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: relay.DialGuard(base.Hostname())}
-	return &Client{options: o, base: base, http: &http.Client{
+	return &Client{options: o, base: base, passing: newPassing(o.PassConcurrency), http: &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config,
 			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: idleTimeout,
 			MaxResponseHeaderBytes: maxAnswerHeader, DisableCompression: true},
