@@ -71,7 +71,9 @@ func give(places []chan struct{}) {
 	}
 }
 
-func away(format string, args ...any) *relay.Error { return relay.Refuse(relay.CodeAway, format, args...) }
+func away(format string, args ...any) *relay.Error {
+	return relay.Refuse(relay.CodeAway, format, args...)
+}
 
 // Pass asks Foreman while a caller waits (relay.Passer).
 func (c *Client) Pass(ctx context.Context, p relay.Pass, r relay.PassRequest) (*relay.PassAnswer, error) {
@@ -133,4 +135,3 @@ func (c *Client) passRequest(ctx context.Context, r relay.PassRequest) (*http.Re
 	req.Header.Set("X-Forwarded-For", r.Client)
 	return req, nil
 }
-

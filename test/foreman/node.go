@@ -92,7 +92,7 @@ func (s *Server) answerAsked(r *http.Request) (text, bool) {
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/salt/node/"):
 		return s.node(strings.TrimPrefix(path, "/salt/node/"), r.URL.Query().Get("format")), true
 	case path == "/register" && (r.Method == http.MethodGet || r.Method == http.MethodPost):
-		return register(r)
+		return register(r), true
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/unattended/"):
 		return unattended(strings.TrimPrefix(path, "/unattended/"), r.URL.Query().Get("token")), true
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/api/v2/compliance/policies/"):
@@ -123,16 +123,16 @@ func (s *Server) node(name, format string) text {
 }
 
 // register is api/v2/registration: a script for whoever has a token.
-func register(r *http.Request) (text, bool) {
+func register(r *http.Request) text {
 	switch {
 	case !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer "):
-		return text{}, false // as any other request without a user
+		return text{http.StatusUnauthorized, "application/json; charset=utf-8", `{"error":{"message":"Unable to authenticate user "}}`, false}
 	case r.Header.Get("Authorization") == "Bearer of-nobody":
-		return text{http.StatusNotFound, plain, "echo \"ERROR: not_found\";\nexit 1\n", true}, true
+		return text{http.StatusNotFound, plain, "echo \"ERROR: not_found\";\nexit 1\n", true}
 	case r.Method == http.MethodGet:
-		return text{http.StatusOK, plain, "#!/bin/sh\necho \"to be registered\"\n", true}, true
+		return text{http.StatusOK, plain, "#!/bin/sh\necho \"to be registered\"\n", true}
 	default:
-		return text{http.StatusOK, plain, "#!/bin/sh\necho \"registered\"\n", true}, true
+		return text{http.StatusOK, plain, "#!/bin/sh\necho \"registered\"\n", true}
 	}
 }
 
