@@ -35,6 +35,7 @@ type passSetup struct {
 	limits      foreman.PassLimits
 	options     handlers.PassOptions
 	concurrency int
+	url         string // of another Foreman than the stand-in
 }
 
 func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
@@ -42,12 +43,12 @@ func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
 	b := &passBench{foreman: standin.New(), now: noon}
 	require.NoError(t, b.foreman.Start("127.0.0.1:0"))
 	t.Cleanup(b.foreman.Stop)
-	setup := passSetup{limits: foreman.DefaultPassLimits(), options: handlers.PassOptions{Closed: func() string { return b.closed },
+	setup := passSetup{url: b.foreman.URL(), limits: foreman.DefaultPassLimits(), options: handlers.PassOptions{Closed: func() string { return b.closed },
 		Loopback: true, StaleEntries: 10, StaleBytes: 1 << 20}}
 	if change != nil {
 		change(&setup)
 	}
-	client, err := foreman.New(foreman.Options{URL: b.foreman.URL(), UserAgent: "test/1", PassConcurrency: setup.concurrency})
+	client, err := foreman.New(foreman.Options{URL: setup.url, UserAgent: "test/1", PassConcurrency: setup.concurrency})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	o := setup.options
@@ -259,18 +260,20 @@ func TestClosed(t *testing.T) {
 }
 
 func TestBusy(t *testing.T) {
-	b := newPassBench(t, func(s *passSetup) { s.concurrency = 1 })
-	b.foreman.SetRules(standin.Rule{Mode: standin.Hang})
+	entered, hold := make(chan struct{}, 2), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { entered <- struct{}{}; <-hold; w.WriteHeader(404) }))
+	defer slow.Close()
+	b := newPassBench(t, func(s *passSetup) { s.concurrency, s.url = 1, slow.URL })
 	first := make(chan *httptest.ResponseRecorder)
 	go func() { first <- b.do(ask("GET", nodePath, "")) }()
-	require.True(t, b.foreman.Await(t.Context(), func() bool { return len(b.foreman.Asked()) == 1 }))
+	<-entered
 	w := b.do(ask("GET", nodePath, ""))
 	recorded(t, w, relay.CodeAway)
 	require.Equal(t, "1", w.Header().Get("Retry-After"))
-	b.foreman.Stop()
-	recorded(t, <-first, relay.CodeAway)
-	b.counts(t, `outcome="busy",route="node"} 1`, `outcome="away",route="node"} 1`)
-	require.Len(t, b.foreman.Asked(), 1)
+	close(hold)
+	require.Equal(t, http.StatusNotFound, (<-first).Code)
+	b.counts(t, `outcome="busy",route="node"} 1`, `outcome="passed",route="node"} 1`)
+	require.Empty(t, entered, "Foreman was not asked")
 }
 
 // A caller pipes what comes into a shell, whatever it is.

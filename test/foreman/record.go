@@ -33,7 +33,6 @@ func (s *Server) begin(r *Request) (end func()) {
 	r.SameNow = s.active[r.Host]
 	s.requests = append(s.requests, r)
 	r.Number = len(s.requests)
-	s.notify()
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -85,7 +84,7 @@ func (s *Server) Reports() map[string][]string {
 	return all
 }
 
-// Await waits until cond holds; it is asked when a request comes and when it ends. False when ctx
+// Await waits until cond holds; it is asked after every request. False when ctx
 // ended first.
 func (s *Server) Await(ctx context.Context, cond func() bool) bool {
 	for {
