@@ -83,6 +83,7 @@ type PassThrough struct {
 	MaxAnswer    ByteSize      `yaml:"max_answer" json:"max_answer"`     // of one that is streamed: SCAP content
 	Stale        bool          `yaml:"stale" json:"stale"`               // give the last good answer for a node when there is no new one
 	StaleEntries int           `yaml:"stale_entries" json:"stale_entries"`
+	Callers      []string      `yaml:"callers" json:"callers"`         // names in client certificates that may ask for nodes; none: every one may
 	StaleBytes   ByteSize      `yaml:"stale_bytes" json:"stale_bytes"` // in memory, of all of them
 }
 
@@ -112,7 +113,7 @@ func defaultConfig() Config {
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
-		PassThrough: PassThrough{Enabled: true, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
+		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxBody: broker.MaxBody,

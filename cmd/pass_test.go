@@ -64,9 +64,10 @@ func TestNothingIsPassedOnWhileTheCircuitIsOpen(t *testing.T) {
 func TestConfiguredBoundsOfWhatIsPassedOn(t *testing.T) {
 	c := defaultConfig()
 	c.PassThrough = PassThrough{Enabled: true, NodeTimeout: time.Second, Timeout: 2 * time.Second, MaxBody: 3000, MaxNode: 4000, MaxAnswer: 5000,
-		Stale: true, StaleEntries: 6, StaleBytes: 7000}
+		Stale: true, StaleEntries: 6, StaleBytes: 7000, Callers: []string{"puppet"}}
 	o := (&server{config: c}).pass()
 	require.True(t, o.Loopback)
+	require.Equal(t, []string{"puppet"}, o.Callers)
 	require.Equal(t, []any{6, int64(7000)}, []any{o.StaleEntries, o.StaleBytes})
 	for _, p := range o.Passes {
 		timeout := 2 * time.Second

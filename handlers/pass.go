@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -24,7 +25,10 @@ type PassOptions struct {
 	Closed func() string
 	// Loopback: only this machine reaches the edge, so that every caller is
 	// trusted; else those with a verified certificate are.
-	Loopback     bool
+	Loopback bool
+	// Callers are the names in certificates that may ask for what is secret;
+	// none: every verified certificate may.
+	Callers      []string
 	StaleEntries int   // last good answers that are kept; 0: none
 	StaleBytes   int64 // of these together
 }
@@ -199,9 +203,8 @@ func outcomeOf(err error) string {
 // only between the caller and the relay.
 func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, error) {
 	req := c.Request()
-	if p.Trusted && !e.Pass.Loopback && (req.TLS == nil || len(req.TLS.VerifiedChains) == 0) {
-		return relay.PassRequest{}, relay.Refuse(relay.CodeDenied,
-			"this may hold secrets and is for callers with a certificate alone: configure --tls-client-ca, or ask over loopback")
+	if err := e.Pass.allow(req, p); err != nil {
+		return relay.PassRequest{}, err
 	}
 	path, err := passPath(c, p)
 	if err != nil {
@@ -219,6 +222,33 @@ func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, err
 		client = req.RemoteAddr
 	}
 	return relay.PassRequest{Method: req.Method, Path: path, Body: body, Header: passHeader(c, p), Client: client}, nil
+}
+
+// allow refuses a caller who may not ask.
+func (o PassOptions) allow(r *http.Request, p relay.Pass) error {
+	if !p.Trusted || o.Loopback {
+		return nil
+	}
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return relay.Refuse(relay.CodeDenied, "this may hold secrets and is for callers with a certificate alone: configure --tls-client-ca, or ask over loopback")
+	}
+	if p.Secret && len(o.Callers) > 0 && !slices.ContainsFunc(namesOf(r.TLS.VerifiedChains[0][0]), o.isCaller) {
+		return relay.Refuse(relay.CodeDenied, "the name in this certificate is not among pass_through.callers, who may ask for this")
+	}
+	return nil
+}
+
+func (o PassOptions) isCaller(name string) bool {
+	return slices.ContainsFunc(o.Callers, func(caller string) bool { return strings.EqualFold(caller, name) })
+}
+
+// namesOf are the names that a certificate is for; the common name counts where
+// there are no others (contract, 2.3).
+func namesOf(c *x509.Certificate) []string {
+	if len(c.DNSNames) > 0 {
+		return c.DNSNames
+	}
+	return []string{c.Subject.CommonName}
 }
 
 // passPath is the request's path at the destination.

@@ -3,7 +3,9 @@ package handlers_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -349,6 +351,52 @@ func TestWhoMayAsk(t *testing.T) {
 	}
 	b := newPassBench(t, func(s *passSetup) { s.options.Loopback = false })
 	recorded(t, b.do(ask("PUT", "/salt/api/v2/salt_autosign_auth?name=m1", "")), relay.CodeDenied)
+}
+
+// Of those with a certificate, the named ones may ask about others.
+func TestWhoMayAskAboutOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		callers []string
+		cert    *x509.Certificate
+		status  int // for a node
+	}{
+		"nobody is named":          {nil, &x509.Certificate{DNSNames: []string{"web1.example.com"}}, 200},
+		"a named one":              {[]string{"other.example.com", "Puppet.example.com"}, &x509.Certificate{DNSNames: []string{"puppet", "puppet.example.com"}}, 200},
+		"by its common name":       {[]string{"puppet.example.com"}, &x509.Certificate{Subject: pkix.Name{CommonName: "puppet.example.com"}}, 200},
+		"another":                  {[]string{"puppet.example.com"}, &x509.Certificate{DNSNames: []string{"web1.example.com"}}, 403},
+		"whose common name is one": {[]string{"puppet.example.com"}, &x509.Certificate{Subject: pkix.Name{CommonName: "puppet.example.com"}, DNSNames: []string{"web1.example.com"}}, 403},
+		"without a name":           {[]string{"puppet.example.com"}, &x509.Certificate{}, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newPassBench(t, func(s *passSetup) { s.options.Loopback, s.options.Callers = false, c.callers })
+			with := func(r *http.Request) *http.Request {
+				r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{c.cert}}}
+				return r
+			}
+			require.Equal(t, c.status, b.do(with(ask("GET", nodePath, ""))).Code)
+			require.Equal(t, c.status, b.do(with(ask("GET", "/salt/node/m1?format=yml", ""))).Code)
+			require.Equal(t, c.status, b.do(with(ask("PUT", "/salt/api/v2/salt_autosign_auth?name=m1", ""))).Code)
+			require.Equal(t, 200, b.do(with(ask("GET", "/compliance/policies/7/content/abc", ""))).Code, "hosts fetch it themselves")
+		})
+	}
+}
+
+// A caller that does not read what it asked for is cut off in time.
+func TestACallerThatDoesNotRead(t *testing.T) {
+	b := newPassBench(t, func(s *passSetup) { s.limits.Timeout = 200 * time.Millisecond })
+	b.foreman.SetContent(make([]byte, 32<<20))
+	s := httptest.NewUnstartedServer(b)
+	s.Config = handlers.NewServer(b, nil, zerolog.Nop())
+	s.Start()
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, "GET /compliance/policies/7/content/abc HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return strings.Contains(scrape(t, b.registry), `foreman_relay_pass_through_total{outcome="cut",route="scap_content"} 1`)
+	}, 20*time.Second, 20*time.Millisecond)
 }
 
 func TestPassMetricsFromTheStart(t *testing.T) {

@@ -39,6 +39,9 @@ type Pass struct {
 	// Trusted: the destination answers this to the relay's certificate, so that
 	// not everybody who reaches the relay may ask.
 	Trusted bool
+	// Secret: the answer is about others than the caller, so that of trusted
+	// callers those alone may ask whom the operator has named, if any are.
+	Secret bool
 	// Script: the caller runs whatever it is told in a shell.
 	Script *Script
 }

@@ -31,7 +31,7 @@ const maxSmallBody = 64 << 10
 func Passes(l PassLimits) []relay.Pass {
 	get := []string{http.MethodGet}
 	node := relay.Pass{Methods: get, Timeout: l.NodeTimeout, MaxBody: maxSmallBody, MaxAnswer: l.MaxNode, Whole: true, Check: checkNode,
-		Media: []string{"text/plain", "application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"}, Keep: true, Trusted: true}
+		Media: []string{"text/plain", "application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"}, Keep: true, Trusted: true, Secret: true}
 	puppet, salt := node, node
 	puppet.Name, puppet.Paths = "node", []string{"/node/:name"}
 	salt.Name, salt.Paths = "salt_node", []string{"/salt/node/:minion"}
@@ -56,7 +56,7 @@ func Passes(l PassLimits) []relay.Pass {
 		},
 		{
 			Name: "salt_autosign", Methods: []string{http.MethodPut}, Paths: []string{"/salt/api/v2/salt_autosign_auth"},
-			Timeout: l.Timeout, MaxBody: maxSmallBody, MaxAnswer: l.MaxNode, Whole: true, Versioned: true, Trusted: true,
+			Timeout: l.Timeout, MaxBody: maxSmallBody, MaxAnswer: l.MaxNode, Whole: true, Versioned: true, Trusted: true, Secret: true,
 		},
 	}
 }
