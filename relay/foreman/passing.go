@@ -83,7 +83,7 @@ func (c *Client) Pass(ctx context.Context, p relay.Pass, r relay.PassRequest) (*
 	}
 	limited, cancel := context.WithTimeout(ctx, p.Timeout)
 	end := func() { cancel(); leave() }
-	resp, err := c.pass(limited, r, func() bool { return ctx.Err() != nil })
+	resp, err := c.pass(limited, r, func() bool { return ctx.Err() != nil }) //nolint:bodyclose // the answer closes it, with its own body
 	if err != nil {
 		end()
 		return nil, err
