@@ -93,8 +93,8 @@ func (s *Server) answerAsked(r *http.Request) (text, bool) {
 		return s.node(strings.TrimPrefix(path, "/salt/node/"), r.URL.Query().Get("format")), true
 	case path == "/register" && (r.Method == http.MethodGet || r.Method == http.MethodPost):
 		return register(r), true
-	case r.Method == http.MethodGet && strings.HasPrefix(path, "/unattended/"):
-		return unattended(strings.TrimPrefix(path, "/unattended/"), r.URL.Query().Get("token")), true
+	case r.Method == http.MethodGet && strings.HasPrefix(path, "/unattended/") && !isOne(path, "/unattended/built", "/unattended/failed"):
+		return template(strings.TrimPrefix(path, "/unattended/"), r.URL.Query().Get("token")), true
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/api/v2/compliance/policies/"):
 		return s.scap(path)
 	case r.Method == http.MethodPut && path == "/salt/api/v2/salt_autosign_auth":
@@ -136,8 +136,9 @@ func register(r *http.Request) text {
 	}
 }
 
-// unattended is the template of a kind for the host that has the token.
-func unattended(kind, token string) text {
+// template is unattended#host_template: that of a kind, for the host that has the
+// token.
+func template(kind, token string) text {
 	if token == "" {
 		return text{http.StatusNotFound, plain, "# unable to find a host", false}
 	}
