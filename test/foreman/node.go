@@ -5,6 +5,7 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -93,7 +94,7 @@ func (s *Server) answerAsked(r *http.Request) (text, bool) {
 		return s.node(strings.TrimPrefix(path, "/salt/node/"), r.URL.Query().Get("format")), true
 	case path == "/register" && (r.Method == http.MethodGet || r.Method == http.MethodPost):
 		return register(r), true
-	case r.Method == http.MethodGet && strings.HasPrefix(path, "/unattended/") && !isOne(path, "/unattended/built", "/unattended/failed"):
+	case r.Method == http.MethodGet && strings.HasPrefix(path, "/unattended/") && !slices.Contains([]string{"/unattended/built", "/unattended/failed"}, path):
 		return template(strings.TrimPrefix(path, "/unattended/"), r.URL.Query().Get("token")), true
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/api/v2/compliance/policies/"):
 		return s.scap(path)
