@@ -38,6 +38,7 @@ type passSetup struct {
 	options     handlers.PassOptions
 	concurrency int
 	url         string // of another Foreman than the stand-in
+	alone       bool   // no route stores anything
 }
 
 func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
@@ -55,7 +56,12 @@ func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
 	t.Cleanup(client.Close)
 	o := setup.options
 	o.Passer, o.Passes = client, foreman.Passes(setup.limits)
-	b.bench = newEdge(t, func(e *handlers.EdgeOptions) { e.Pass, e.Now = o, func() time.Time { return b.now } })
+	b.bench = newEdge(t, func(e *handlers.EdgeOptions) {
+		e.Pass, e.Now = o, func() time.Time { return b.now }
+		if setup.alone {
+			e.Routes = nil
+		}
+	})
 	return b
 }
 
@@ -133,7 +139,7 @@ func TestHeadersThatGoAlong(t *testing.T) {
 // Built and failed are stored by a route of theirs; where there is none they are
 // not passed on instead.
 func TestWhatIsNotPassedOn(t *testing.T) {
-	b := newPassBench(t, nil)
+	b := newPassBench(t, func(s *passSetup) { s.alone = true })
 	for _, path := range []string{"/unattended/built?token=t", "/unattended/failed?token=t"} {
 		recorded(t, b.do(ask("GET", path, "")), relay.CodeNotFound)
 	}
