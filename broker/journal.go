@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unique"
 
 	"github.com/nats-io/nats.go"
 
@@ -104,11 +105,13 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 	return s.message()
 }
 
-// message decodes a message of a journal.
+// message decodes a message of a journal; of one that cannot be decoded its
+// subject still says the id.
 func (s *stored) message() (*relay.Message, error) {
 	m, err := relay.DecodeEnvelope(s.header, s.data)
 	if err != nil {
-		return nil, err
+		id, _, _, _ := parseMessageSubject(s.subject) // empty where it is no subject of ours
+		return &relay.Message{ID: id}, err
 	}
 	m.Sequence, m.Stored = s.sequence, s.at
 	return m, nil
@@ -132,7 +135,7 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 			if s.sequence > through {
 				return entries, nil
 			}
-			e, err := newEntry(s.subject, s.sequence, s.at, s.header)
+			e, err := newEntry(s.subject, s.sequence, s.at)
 			if err != nil {
 				return nil, err
 			}
@@ -146,13 +149,12 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 	return entries, nil
 }
 
-func newEntry(subject string, sequence uint64, at time.Time, h nats.Header) (relay.Entry, error) {
-	id, lane, _, err := parseMessageSubject(subject)
+func newEntry(subject string, sequence uint64, at time.Time) (relay.Entry, error) {
+	_, lane, route, err := parseMessageSubject(subject)
 	if err != nil {
 		return relay.Entry{}, err
 	}
-	keyed, before := relay.EnvelopeMarks(h)
-	return relay.Entry{Sequence: sequence, ID: id, Lane: lane, Accepted: at, Keyed: keyed, SettledBefore: before}, nil
+	return relay.Entry{Sequence: sequence, Lane: lane, Route: unique.Make(route).Value(), Accepted: at}, nil
 }
 
 // Record stores an event. One that is stored twice counts once.

@@ -27,6 +27,7 @@ func drainCommand(p *program) *cobra.Command {
 		}
 		ctx, stop := untilSignal(c.Context())
 		defer stop()
+		defer tuneMemory()()
 		return Drain(ctx, config, variable(p.env), p.stderr)
 	}
 	return c

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"crypto/rand"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,9 +36,11 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 		policies[r.Name] = r.Policy
 	}
 	d := &drainer{client: client, metrics: metrics}
+	ways := relay.NewGate(gate, client.Probe)
+	metrics.watch(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
-		Registrar: channel, Journal: channel.Journal, Destination: client, Gate: relay.NewGate(gate, client.Probe),
+		Registrar: channel, Journal: channel.Journal, Destination: client, Gate: ways,
 		Policy: func(route string) relay.Policy {
 			if p, ok := policies[route]; ok {
 				return p
@@ -72,6 +75,7 @@ func (d *drainer) start() (stop func()) {
 type drainMetrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
+	gate     atomic.Pointer[relay.Gate]
 }
 
 func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
@@ -81,12 +85,23 @@ func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreman_relay_attempt_duration_seconds",
 			Help: "Time of an attempt.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 17)}),
 	}
-	r.MustRegister(m.attempts, m.duration)
+	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "foreman_relay_concurrency_limit",
+		Help: "Attempts at one time that the destination is trusted with now; 0: nothing is delivered from here."}, m.currentLimit)
+	r.MustRegister(m.attempts, m.duration, limit)
 	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
 		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
 		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
 	}
 	return m
+}
+
+func (m *drainMetrics) watch(g *relay.Gate) { m.gate.Store(g) }
+
+func (m *drainMetrics) currentLimit() float64 {
+	if g := m.gate.Load(); g != nil {
+		return float64(g.Limit())
+	}
+	return 0
 }
 
 func (m *drainMetrics) observe(a relay.AttemptReport) {

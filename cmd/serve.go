@@ -40,6 +40,7 @@ func serveCommand(p *program) *cobra.Command {
 		}
 		ctx, stop := untilSignal(c.Context())
 		defer stop()
+		defer tuneMemory()()
 		return Serve(ctx, config, variable(p.env), p.stderr, func(Addresses) {})
 	}
 	return c

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"net/http"
+	"net/http/pprof" // its handlers only; nothing serves the default mux
 	"strconv"
 	"strings"
 
@@ -45,9 +46,18 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.GET("/config", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Config) })
 	g.GET("/version", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]string{"version": a.Version}) })
 	addHealth(e, o.Intake)
+	addProfiles(e)
 	// One collector that fails, because the broker is away, must not hide the others.
 	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})))
 	return e
+}
+
+// addProfiles serves the runtime's profiles, on the socket that only the owner
+// of the relay can open: `curl --unix-socket … http://relay/debug/pprof/profile`.
+func addProfiles(e *echo.Echo) {
+	e.GET("/debug/pprof/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)))
+	e.GET("/debug/pprof/profile", echo.WrapHandler(http.HandlerFunc(pprof.Profile)))
+	e.GET("/debug/pprof/trace", echo.WrapHandler(http.HandlerFunc(pprof.Trace)))
 }
 
 func (a *admin) queues(c echo.Context) error {

@@ -3,9 +3,7 @@ package handlers
 import (
 	"compress/flate"
 	"compress/gzip"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -18,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/schemas"
 )
 
 // bodyRules say how a request's body is read.
@@ -152,19 +151,22 @@ func contentEncoding(values []string, decodeGzip bool) (encoding string, decode 
 	}
 }
 
-// decodeJSON reads one JSON document; an error says where it ends. A number that
-// no float64 can hold is no error: it is left out of doc only, and Ruby reads it.
-func decodeJSON(body []byte) (any, error) {
-	var doc any
-	err := json.Unmarshal(body, &doc)
-	var number *json.UnmarshalTypeError // the only one into an any; decoding went on
-	if err == nil || errors.As(err, &number) {
-		return doc, nil
+// decodeJSON reads one JSON document as far as the shape looks at it; an error
+// says where it ends.
+func decodeJSON(body []byte, shape *schemas.Shape) (any, error) {
+	doc, err := schemas.Sketch(body, shape)
+	if err != nil {
+		return nil, &relay.Error{Code: relay.CodeMalformed, Detail: "the body is not JSON " + err.Error()}
 	}
-	where := ""
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		where = fmt.Sprintf(" at byte %d", syntax.Offset)
+	return doc, nil
+}
+
+// shapeOf is what is looked at of a route's bodies: by its schema, for its lane
+// and for its key.
+func shapeOf(r relay.Route) *schemas.Shape {
+	shape := schemas.ShapeOf(r.Schema)
+	for _, pointer := range slices.Concat(r.Lane.Pointers, r.Key.Pointers) {
+		shape.With(pointer)
 	}
-	return nil, &relay.Error{Code: relay.CodeMalformed, Detail: "the body is not JSON" + where + ": " + err.Error()}
+	return shape
 }

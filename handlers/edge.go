@@ -41,6 +41,7 @@ type EdgeOptions struct {
 type Edge struct {
 	EdgeOptions
 	echo     *echo.Echo
+	shapes   map[string]*schemas.Shape // by route
 	refusing atomic.Bool
 	last     *lastGood
 }
@@ -50,11 +51,12 @@ func NewEdge(o EdgeOptions) *Edge {
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = DefaultBodyTimeout
 	}
-	e := &Edge{EdgeOptions: o}
+	e := &Edge{EdgeOptions: o, shapes: map[string]*schemas.Shape{}}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
 	e.echo.Use(e.knowScript, e.hurry, e.gate)
 	o.Metrics.expect(o.Organization, o.Routes)
 	for _, r := range o.Routes {
+		e.shapes[r.Name] = shapeOf(r)
 		for _, path := range r.Paths {
 			e.echo.Add(r.Method, path, e.hostFacing(r)).Name = r.Name
 		}
@@ -204,7 +206,7 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, h http.Header) error {
 
 // examine reads the body of a route that has a schema.
 func (e *Edge) examine(m *relay.Message, r relay.Route) error {
-	doc, err := decodeJSON(m.Body)
+	doc, err := decodeJSON(m.Body, e.shapes[r.Name])
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestBadInput(t *testing.T) {
 		"empty":                      {post(reportPath, ""), 400, relay.CodeMalformed, "not JSON at byte 0"},
 		"not JSON":                   {post(reportPath, `{"config_report":{,}}`), 400, relay.CodeMalformed, "at byte 19"},
 		"half a JSON":                {post(reportPath, report[:40]), 400, relay.CodeMalformed, "unexpected end"},
-		"trailing garbage":           {post(reportPath, report+" x"), 400, relay.CodeMalformed, "after top-level value"},
+		"trailing garbage":           {post(reportPath, report+" x"), 400, relay.CodeMalformed, "after the document"},
 		"no host":                    {post(reportPath, `{"config_report":{"reported_at":"2026-11-23 11:59:00 UTC"}}`), 422, relay.CodeInvalid, "/config_report/host"},
 		"no time":                    {post(reportPath, `{"config_report":{"host":"a","reported_at":"yesterday or so"}}`), 422, relay.CodeInvalid, "/config_report/reported_at"},
 		"facts without a name":       {post(factsPath, `{"facts":{}}`), 422, relay.CodeInvalid, "/name"},

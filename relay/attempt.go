@@ -8,28 +8,38 @@ import (
 // attempt is one try to deliver the head of a lane: fetch its body, deliver,
 // decide, record, and only then let the lane go on.
 func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
-	if e.SettledBefore {
-		t.Gate.Drop(p)
-		t.settle(e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+	m, ok := t.open(ctx, &e)
+	if ok && t.Valid() {
+		t.deliver(e, m, p)
 		return
 	}
-	m, err := t.fetch(ctx, e)
+	t.Gate.Drop(p)
+	if ok {
+		t.x.putBack(e)
+	}
+}
+
+// open reads the message of a head and completes the entry with what it says. A
+// message that is not to be delivered at all is settled here.
+func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
+	m, err := t.fetch(ctx, *e)
+	if m != nil {
+		e.ID, e.Keyed = m.ID, m.Key != ""
+	}
 	switch {
 	case errors.Is(err, ErrMissing):
-		t.Gate.Drop(p)
-		t.Log.Error().Str("id", e.ID).Uint64("sequence", e.Sequence).Msg("the message is gone from the journal")
-		t.settle(e, Outcome{State: Discarded, Reason: ReasonMissing}, Result{})
-		return
+		t.Log.Error().Uint64("sequence", e.Sequence).Msg("a message is gone from the journal")
+		t.settle(*e, Outcome{State: Discarded, Reason: ReasonMissing}, Result{})
 	case errors.Is(err, ErrEnvelope):
-		t.Gate.Drop(p)
-		t.settle(e, Outcome{State: Dead, Reason: ReasonUnknown}, Result{Detail: err.Error()})
-		return
-	case err != nil || !t.Valid():
-		t.Gate.Drop(p)
-		t.x.putBack(e)
-		return
+		t.settle(*e, Outcome{State: Dead, Reason: ReasonUnknown}, Result{Detail: err.Error()})
+	case err != nil:
+		t.x.putBack(*e)
+	case m.SettledBefore:
+		t.settle(*e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+	default:
+		return m, true
 	}
-	t.deliver(e, m, p)
+	return nil, false
 }
 
 // fetch reads the body, again and again while the broker is away.
@@ -84,6 +94,9 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 
 // expire settles a message that was found past its maximum age.
 func (t *term) expire(e Entry) {
+	if _, ok := t.open(t.hard, &e); !ok {
+		return
+	}
 	o := Outcome{State: Dead, Reason: ReasonMaxAge}
 	t.settle(e, o, Result{})
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Outcome: o})

@@ -41,33 +41,44 @@ const (
 // ErrEnvelope is wrapped by every decoding error.
 var ErrEnvelope = errors.New("not a message of this relay")
 
-// textFields pairs the header names with the fields that are plain text.
-func (m *Message) textFields() map[string]*string {
-	return map[string]*string{
-		hdrID: &m.ID, hdrOrganization: &m.Queue.Organization, hdrDestination: &m.Queue.Destination,
-		hdrRoute: &m.Route, hdrLane: &m.Lane, hdrKey: &m.Key, hdrMethod: &m.Method, hdrPath: &m.Path,
-		hdrContentType: &m.ContentType, hdrAccept: &m.Accept, hdrContentEncoding: &m.ContentEncoding,
-		hdrRequestID: &m.RequestID, hdrDigest: &m.Digest, hdrReplayedFrom: &m.ReplayedFrom,
+// textField is a header of the envelope that is plain text, and its field.
+type textField struct {
+	name  string
+	value *string
+}
+
+// textFields are all there are: an array, because every message is encoded.
+func (m *Message) textFields() [14]textField {
+	return [...]textField{
+		{hdrID, &m.ID}, {hdrOrganization, &m.Queue.Organization}, {hdrDestination, &m.Queue.Destination},
+		{hdrRoute, &m.Route}, {hdrLane, &m.Lane}, {hdrKey, &m.Key}, {hdrMethod, &m.Method}, {hdrPath, &m.Path},
+		{hdrContentType, &m.ContentType}, {hdrAccept, &m.Accept}, {hdrContentEncoding, &m.ContentEncoding},
+		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom},
 	}
 }
 
 // EncodeEnvelope writes everything but the body as headers. Empty fields are
 // left out. A value above MaxEnvelopeValue is an error that names it.
 func EncodeEnvelope(m *Message) (map[string][]string, error) {
-	h := map[string][]string{
-		hdrVersion:  {strconv.Itoa(EnvelopeVersion)},
-		hdrReceived: {m.Received.UTC().Format(time.RFC3339Nano)},
+	fields := m.textFields()
+	h := make(map[string][]string, len(fields)+6) // room for what the broker is told beside it
+	values := make([]string, 0, len(fields)+2)    // one allocation for all
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	for name, field := range m.textFields() {
-		if *field == "" {
+	set(hdrVersion, strconv.Itoa(EnvelopeVersion))
+	set(hdrReceived, m.Received.UTC().Format(time.RFC3339Nano))
+	for _, f := range fields {
+		if *f.value == "" {
 			continue
 		}
-		v := escape(*field)
+		v := escape(*f.value)
 		if len(v) > MaxEnvelopeValue {
 			return nil, Refuse(CodeInvalid, "%s is %d bytes long, more than %d",
-				strings.ToLower(strings.TrimPrefix(name, "Relay-")), len(v), MaxEnvelopeValue)
+				strings.ToLower(strings.TrimPrefix(f.name, "Relay-")), len(v), MaxEnvelopeValue)
 		}
-		h[name] = []string{v}
+		set(f.name, v)
 	}
 	if m.SettledBefore {
 		h[hdrSettledBefore] = []string{"yes"}
@@ -82,12 +93,12 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 		return nil, fmt.Errorf("%w: envelope version %q, this program reads %d", ErrEnvelope, v, EnvelopeVersion)
 	}
 	m := &Message{Body: body, SettledBefore: first(h, hdrSettledBefore) == "yes"}
-	for name, field := range m.textFields() {
-		v, err := url.PathUnescape(first(h, name))
+	for _, f := range m.textFields() {
+		v, err := url.PathUnescape(first(h, f.name))
 		if err != nil {
-			return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, name, err)
+			return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, f.name, err)
 		}
-		*field = v
+		*f.value = v
 	}
 	received, err := time.Parse(time.RFC3339Nano, first(h, hdrReceived))
 	if err != nil {
@@ -118,10 +129,4 @@ func escape(s string) string {
 		return s
 	}
 	return url.PathEscape(s)
-}
-
-// EnvelopeMarks reads the two marks that a drain needs before the body: whether
-// the message has a key, and whether that key was settled before.
-func EnvelopeMarks(h map[string][]string) (keyed, settledBefore bool) {
-	return first(h, hdrKey) != "", first(h, hdrSettledBefore) == "yes"
 }

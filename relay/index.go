@@ -2,6 +2,7 @@ package relay
 
 import (
 	"container/heap"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,9 +13,10 @@ type IndexLimits struct {
 	Lane    int // of one lane; the rest of it stays in the journal
 }
 
-// DefaultIndexLimits: about 10 MB a queue, and no lane takes more than a small
-// part of it.
-func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 65536, Lane: 64} }
+// DefaultIndexLimits: about 10 MB a queue (40 with as many lanes), and no lane
+// takes more than a small part of it. Reading the rest of a lane from the journal
+// is a search through all of it, so a share is large.
+func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 1 << 18, Lane: 1 << 14} }
 
 // index holds the next messages of a queue by lane. The reader adds what it has
 // read ahead, the dispatcher takes heads of lanes, attempts give them back or
@@ -26,7 +28,8 @@ type index struct {
 	limits   IndexLimits
 	skip     func(sequence uint64) bool // settled before this term began
 	lanes    map[string]*lane
-	ready    []*lane // first in, first out
+	waits    map[uint64]Wait // by sequence: heads whose last attempt failed
+	ready    []*lane         // first in, first out
 	due      dueHeap
 	refills  []*lane
 	entries  int
@@ -38,7 +41,7 @@ type index struct {
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
-	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{},
+	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{},
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1)}
 }
 
@@ -65,7 +68,7 @@ func (x *index) add(entries []Entry) {
 		l := x.lane(e.Lane)
 		switch {
 		case l.spilled != 0: // behind what was left in the journal
-		case len(l.entries) >= x.limits.Lane:
+		case len(l.items) >= x.limits.Lane:
 			l.spilled = e.Sequence
 		default:
 			x.append(l, e)
@@ -76,27 +79,42 @@ func (x *index) add(entries []Entry) {
 func (x *index) lane(token string) *lane {
 	l := x.lanes[token]
 	if l == nil {
-		l = &lane{token: token, due: -1}
-		x.lanes[token] = l
+		l = &lane{token: strings.Clone(token), due: -1} // it may be a part of a longer text
+		x.lanes[l.token] = l
 	}
 	return l
 }
 
 func (x *index) append(l *lane, e Entry) {
-	l.entries = append(l.entries, e)
+	l.items = append(l.items, item{sequence: e.Sequence, accepted: e.Accepted.UnixNano(), route: e.Route})
 	x.entries++
-	if len(l.entries) == 1 {
+	x.remember(e)
+	if len(l.items) == 1 {
 		x.enlist(l)
 	}
+}
+
+// remember keeps what is known of a message that was tried before.
+func (x *index) remember(e Entry) {
+	if e.Attempts > 0 || !e.Next.IsZero() {
+		x.waits[e.Sequence] = Wait{Attempts: e.Attempts, Next: e.Next}
+	}
+}
+
+// head is the first message of a lane as far as the index knows it.
+func (x *index) head(l *lane) Entry {
+	i := l.items[0]
+	w := x.waits[i.sequence]
+	return Entry{Sequence: i.sequence, Lane: l.token, Route: i.route, Accepted: time.Unix(0, i.accepted), Attempts: w.Attempts, Next: w.Next}
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until
 // it is due.
 func (x *index) enlist(l *lane) {
-	if l.busy || l.listed || l.due >= 0 || len(l.entries) == 0 {
+	if l.busy || l.listed || l.due >= 0 || len(l.items) == 0 {
 		return
 	}
-	if !l.head().Next.IsZero() {
+	if l.next = x.waits[l.items[0].sequence].Next; !l.next.IsZero() {
 		heap.Push(&x.due, l)
 	} else {
 		x.ready = append(x.ready, l)
@@ -118,7 +136,7 @@ func (x *index) wakeDue(now time.Time) (bool, time.Time) {
 		return true, time.Time{}
 	}
 	if len(x.due) > 0 {
-		return false, x.due[0].head().Next
+		return false, x.due[0].next
 	}
 	return false, time.Time{}
 }
@@ -141,7 +159,7 @@ func (x *index) next() (Entry, bool) {
 func (x *index) take(l *lane) Entry {
 	l.busy = true
 	x.busy++
-	return *l.head()
+	return x.head(l)
 }
 
 // settle forgets the head of a busy lane.
@@ -150,6 +168,7 @@ func (x *index) settle(e Entry) {
 	defer x.mu.Unlock()
 	l := x.release(e)
 	l.pop()
+	delete(x.waits, e.Sequence)
 	x.entries--
 	signal(x.roomC)
 	x.enlist(l)
@@ -164,7 +183,7 @@ func (x *index) postpone(e Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	l := x.release(e)
-	*l.head() = e
+	x.remember(e)
 	x.enlist(l)
 }
 
@@ -187,7 +206,7 @@ func (x *index) release(e Entry) *lane {
 
 // wantRefill asks for the rest of a lane that has run dry.
 func (x *index) wantRefill(l *lane) {
-	if len(l.entries) > 0 || l.spilled == 0 || l.refilling {
+	if len(l.items) > 0 || l.spilled == 0 || l.refilling {
 		return
 	}
 	l.refilling = true
@@ -247,13 +266,13 @@ func (x *index) refillFailed(r refillRequest) {
 	x.wantRefill(l)
 }
 
-// takeExpired takes the head of any lane that was accepted before t, however
-// long it has to wait.
-func (x *index) takeExpired(t time.Time) (Entry, bool) {
+// takeExpired takes the head of any lane that is expired, however long it has to
+// wait.
+func (x *index) takeExpired(expired func(Entry) bool) (Entry, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, l := range x.lanes {
-		if l.busy || len(l.entries) == 0 || !l.head().Accepted.Before(t) {
+		if l.busy || len(l.items) == 0 || !expired(x.head(l)) {
 			continue
 		}
 		if l.due >= 0 {

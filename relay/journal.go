@@ -9,16 +9,18 @@ import (
 // ErrMissing: the journal holds no message with that sequence.
 var ErrMissing = errors.New("message is not in the journal")
 
-// Entry is what the index keeps of a message: not its body.
+// Entry is a message as its place in the journal shows it, without its body. The
+// index keeps less: see item.
 type Entry struct {
-	Sequence      uint64
-	ID            string
-	Lane          string // token, not the name
-	Accepted      time.Time
-	Attempts      int
-	Next          time.Time // not before; zero: at once
-	Keyed         bool
-	SettledBefore bool
+	Sequence uint64
+	Lane     string // token, not the name
+	Route    string
+	Accepted time.Time
+	Attempts int
+	Next     time.Time // not before; zero: at once
+
+	ID    string // these two come with the body
+	Keyed bool
 }
 
 // Journal is one queue as its drain may see it: it reads forward, looks at
@@ -35,7 +37,8 @@ type Journal interface {
 	// Lane reads the entries of one lane with from <= sequence <= through, at
 	// most max, in order.
 	Lane(ctx context.Context, lane string, from, through uint64, max int) ([]Entry, error)
-	// Message reads a message whole; ErrMissing.
+	// Message reads a message whole; ErrMissing, or ErrEnvelope with no more of
+	// the message than its id.
 	Message(ctx context.Context, sequence uint64) (*Message, error)
 	// Record stores an event; nil only after the broker has it.
 	Record(ctx context.Context, e Event) error

@@ -8,11 +8,12 @@ import (
 // lane is the messages of one ordering key that the index holds. Only its head
 // is ever attempted.
 type lane struct {
-	token   string
-	entries []Entry
-	busy    bool // the head is being attempted
-	listed  bool // in the index's ready list
-	due     int  // place in the heap of waiting lanes, -1: none
+	token  string
+	items  []item
+	next   time.Time // of the head: not before
+	busy   bool      // the head is being attempted
+	listed bool      // in the index's ready list
+	due    int       // place in the heap of waiting lanes, -1: none
 
 	// spilled is the first sequence of this lane that was left in the journal
 	// because the lane had its share of the index; 0: nothing was left.
@@ -20,21 +21,28 @@ type lane struct {
 	refilling bool
 }
 
-func (l *lane) head() *Entry { return &l.entries[0] }
+// item is all that is kept of a message that waits for its turn, 32 bytes: the
+// rest comes with its body, when it is attempted.
+type item struct {
+	sequence uint64
+	accepted int64  // Unix nanoseconds
+	route    string // shared with all of its kind
+}
 
 // idle lanes are forgotten.
-func (l *lane) idle() bool { return len(l.entries) == 0 && l.spilled == 0 && !l.busy }
+func (l *lane) idle() bool { return len(l.items) == 0 && l.spilled == 0 && !l.busy }
 
 func (l *lane) pop() {
-	l.entries[0] = Entry{}
-	l.entries = l.entries[1:]
+	if l.items = l.items[1:]; len(l.items) == 0 {
+		l.items = nil // or the array behind it would stay
+	}
 }
 
 // dueHeap orders the lanes whose head waits by the time of its next attempt.
 type dueHeap []*lane
 
 func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].head().Next.Before(h[j].head().Next) }
+func (h dueHeap) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
 func (h dueHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].due, h[j].due = i, j
@@ -55,7 +63,7 @@ func (h *dueHeap) Pop() any {
 
 // popDue takes the first lane whose head may be tried at now.
 func (h *dueHeap) popDue(now time.Time) *lane {
-	if len(*h) == 0 || (*h)[0].head().Next.After(now) {
+	if len(*h) == 0 || (*h)[0].next.After(now) {
 		return nil
 	}
 	return heap.Pop(h).(*lane) //nolint:forcetypeassert // only lanes are pushed

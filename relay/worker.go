@@ -226,13 +226,18 @@ func untilDue(at, now time.Time) time.Duration {
 func (t *term) sweep(ctx context.Context) {
 	for sleep(ctx, sweepInterval) {
 		for {
-			e, ok := t.x.takeExpired(t.Now().Add(-t.Policy("").MaxAge))
+			e, ok := t.x.takeExpired(t.expired(t.Now()))
 			if !ok {
 				break
 			}
-			t.attempts.Go(func() { t.expire(e) })
+			t.expire(e)
 		}
 	}
+}
+
+// expired says which entries have reached the maximum age of their route.
+func (t *term) expired(now time.Time) func(Entry) bool {
+	return func(e Entry) bool { return now.Sub(e.Accepted) > t.Policy(e.Route).MaxAge }
 }
 
 func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // it spreads retries, it keeps no secret
