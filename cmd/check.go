@@ -80,7 +80,7 @@ func (c *Config) checkQueues() error {
 }
 
 func (c *Config) checkLimits() error {
-	l, f := c.Limits, c.Foreman
+	l, f, p := c.Limits, c.Foreman, c.PassThrough
 	return errors.Join(
 		within("limits.quota", l.Quota, 1<<20, 1<<50),
 		within("limits.dead_letter_quota", l.DeadLetterQuota, 1<<20, 1<<50),
@@ -99,9 +99,20 @@ func (c *Config) checkLimits() error {
 		within("limits.index_lane", l.IndexLane, 1, l.IndexEntries),
 		within("foreman.attempt_timeout", f.AttemptTimeout, 100*time.Millisecond, 10*time.Minute),
 		within("foreman.concurrency", f.Concurrency, 1, 1024),
+		within("pass_through.node_timeout", p.NodeTimeout, 100*time.Millisecond, longestPass),
+		within("pass_through.timeout", p.Timeout, 100*time.Millisecond, longestPass),
+		within("pass_through.concurrency", p.Concurrency, 1, 1024),
+		within("pass_through.max_body", p.MaxBody, 1<<10, 16<<20),
+		within("pass_through.max_node", p.MaxNode, 1<<10, 16<<20),
+		within("pass_through.max_answer", p.MaxAnswer, 1<<10, 1<<30),
+		within("pass_through.stale_entries", p.StaleEntries, 1, 1_000_000),
+		within("pass_through.stale_bytes", p.StaleBytes, 1<<10, 1<<40),
 		within("foreman.probe_interval", f.ProbeInterval, 10*time.Millisecond, 5*time.Second),
 	)
 }
+
+// longestPass leaves the edge time to write, which it has two minutes for.
+const longestPass = 90 * time.Second
 
 func within[T int | ByteSize | time.Duration](key string, v, low, high T) error {
 	if v < low || v > high {

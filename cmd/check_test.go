@@ -57,8 +57,12 @@ func TestChecks(t *testing.T) {
 func TestBounds(t *testing.T) {
 	bounds := map[string][2]any{
 		"foreman.attempt_timeout": {100 * time.Millisecond, 10 * time.Minute}, "foreman.concurrency": {1, 1024},
-		"foreman.probe_interval": {10 * time.Millisecond, 5 * time.Second},
-		"limits.quota":           {ByteSize(1 << 20), ByteSize(1 << 50)}, "limits.dead_letter_quota": {ByteSize(1 << 20), ByteSize(1 << 50)},
+		"foreman.probe_interval":    {10 * time.Millisecond, 5 * time.Second},
+		"pass_through.node_timeout": {100 * time.Millisecond, 90 * time.Second}, "pass_through.timeout": {100 * time.Millisecond, 90 * time.Second},
+		"pass_through.concurrency": {1, 1024}, "pass_through.max_body": {ByteSize(1 << 10), ByteSize(16 << 20)},
+		"pass_through.max_node": {ByteSize(1 << 10), ByteSize(16 << 20)}, "pass_through.max_answer": {ByteSize(1 << 10), ByteSize(1 << 30)},
+		"pass_through.stale_entries": {1, 1_000_000}, "pass_through.stale_bytes": {ByteSize(1 << 10), ByteSize(1 << 40)},
+		"limits.quota": {ByteSize(1 << 20), ByteSize(1 << 50)}, "limits.dead_letter_quota": {ByteSize(1 << 20), ByteSize(1 << 50)},
 		"limits.reserve": {ByteSize(0), ByteSize(1 << 50)}, "limits.max_body": {ByteSize(1 << 10), ByteSize(8128 << 10)},
 		"limits.body_timeout":   {time.Second, 10 * time.Minute},
 		"limits.journal_window": {time.Second, 720 * time.Hour}, "limits.record_window": {time.Minute, 2160 * time.Hour},
@@ -67,12 +71,12 @@ func TestBounds(t *testing.T) {
 		"limits.slow_delay": {time.Millisecond, 10 * time.Minute}, "limits.max_delay": {time.Millisecond, 24 * time.Hour},
 		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 1 << 18},
 	}
-	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}} {
+	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}, "pass_through": PassThrough{}} {
 		for i := range reflect.TypeOf(v).NumField() {
 			f := reflect.TypeOf(v).Field(i)
 			key := parent + "." + yamlName(f)
 			bound, known := bounds[key]
-			if f.Type.Kind() == reflect.String {
+			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice {
 				continue
 			}
 			require.True(t, known, "%s has no bounds", key)
@@ -84,7 +88,7 @@ func TestBounds(t *testing.T) {
 				case "limits.index_entries":
 					config.Limits.IndexLane = 1
 				}
-				field := reflect.ValueOf(&config).Elem().FieldByName(map[string]string{"foreman": "Foreman", "limits": "Limits"}[parent]).Field(i)
+				field := reflect.ValueOf(&config).Elem().FieldByName(map[string]string{"foreman": "Foreman", "limits": "Limits", "pass_through": "PassThrough"}[parent]).Field(i)
 				field.SetInt(reflect.ValueOf(to).Int() + offset)
 				return config.check()
 			}

@@ -22,17 +22,18 @@ import (
 // Config is everything that can be set: file < environment < flags. The YAML
 // keys are the names of `config show`.
 type Config struct {
-	StateDir      string   `yaml:"state_dir" json:"state_dir"`
-	Listen        string   `yaml:"listen" json:"listen"`
-	TLS           TLS      `yaml:"tls" json:"tls"`
-	Organization  string   `yaml:"organization" json:"organization"`   // of the host-facing routes
-	Organizations []string `yaml:"organizations" json:"organizations"` // further ones, with queues of their own
-	AdminSocket   string   `yaml:"admin_socket" json:"admin_socket"`
-	Durability    string   `yaml:"durability" json:"durability"`
-	Log           Log      `yaml:"log" json:"log"`
-	Broker        Broker   `yaml:"broker" json:"broker"`
-	Foreman       Foreman  `yaml:"foreman" json:"foreman"`
-	Limits        Limits   `yaml:"limits" json:"limits"`
+	StateDir      string      `yaml:"state_dir" json:"state_dir"`
+	Listen        string      `yaml:"listen" json:"listen"`
+	TLS           TLS         `yaml:"tls" json:"tls"`
+	Organization  string      `yaml:"organization" json:"organization"`   // of the host-facing routes
+	Organizations []string    `yaml:"organizations" json:"organizations"` // further ones, with queues of their own
+	AdminSocket   string      `yaml:"admin_socket" json:"admin_socket"`
+	Durability    string      `yaml:"durability" json:"durability"`
+	Log           Log         `yaml:"log" json:"log"`
+	Broker        Broker      `yaml:"broker" json:"broker"`
+	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
+	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
+	Limits        Limits      `yaml:"limits" json:"limits"`
 }
 
 // TLS names the files of the edge's certificate.
@@ -74,6 +75,22 @@ type Foreman struct {
 	OpenSCAPProxyURL  string `yaml:"openscap_proxy_url" json:"openscap_proxy_url"`
 }
 
+// PassThrough is about requests that only Foreman can answer: they are passed on
+// while it can be reached from `serve`.
+type PassThrough struct {
+	Enabled      bool          `yaml:"enabled" json:"enabled"`
+	NodeTimeout  time.Duration `yaml:"node_timeout" json:"node_timeout"` // of a node's answer
+	Timeout      time.Duration `yaml:"timeout" json:"timeout"`           // of all else
+	Concurrency  int           `yaml:"concurrency" json:"concurrency"`   // requests at one time; half of them may be streamed
+	MaxBody      ByteSize      `yaml:"max_body" json:"max_body"`         // of a registration
+	MaxNode      ByteSize      `yaml:"max_node" json:"max_node"`         // of an answer that is passed on whole: nodes, scripts, templates
+	MaxAnswer    ByteSize      `yaml:"max_answer" json:"max_answer"`     // of one that is streamed: SCAP content
+	Stale        bool          `yaml:"stale" json:"stale"`               // give the last good answer for a node when there is no new one
+	StaleEntries int           `yaml:"stale_entries" json:"stale_entries"`
+	Callers      []string      `yaml:"callers" json:"callers"`         // names in client certificates that may ask for nodes; none: every one may
+	StaleBytes   ByteSize      `yaml:"stale_bytes" json:"stale_bytes"` // in memory, of all of them
+}
+
 // Limits are all other numbers.
 type Limits struct {
 	Quota           ByteSize      `yaml:"quota" json:"quota"`                         // of each queue's journal
@@ -95,11 +112,14 @@ type Limits struct {
 
 // defaultConfig is what holds with nothing given.
 func defaultConfig() Config {
-	policy, gate, index := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits()
+	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	return Config{
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
+		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
+			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
+			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,

@@ -29,6 +29,7 @@ func TestYAMLErrorsNameFileLineAndKey(t *testing.T) {
 		"a size that is none":         {"limits:\n  quota: lots\n", []string{`2: limits.quota: "lots" is not a size`}},
 		"a time that is none":         {"foreman: {attempt_timeout: soon}\n", []string{`1: foreman.attempt_timeout is "soon"`}},
 		"a part of a number":          {"foreman:\n  concurrency: 1.5\n", []string{`2: foreman.concurrency is "1.5"; write a whole number`}},
+		"neither true nor false":      {"pass_through:\n  stale: \"no\"\n  enabled: maybe\n", []string{`2: pass_through.stale is "no"; write true or false`, `3: pass_through.enabled is "maybe"`}},
 		"a number too large":          {"limits:\n  index_lane: 99999999999999999999\n", []string{`2: limits.index_lane is "99999999999999999999"`}},
 		"a value for keys":            {"foreman: https://x\n", []string{"1: foreman holds keys of its own"}},
 		"a value for a list":          {"organizations: x\n", []string{"1: organizations must be a list"}},

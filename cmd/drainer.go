@@ -23,7 +23,8 @@ type drainer struct {
 
 func newForeman(c Config) (*foreman.Client, error) {
 	client, err := foreman.New(foreman.Options{URL: c.Foreman.URL, CAFile: c.Foreman.CA, CertFile: c.Foreman.Cert, KeyFile: c.Foreman.Key,
-		AttemptTimeout: c.Foreman.AttemptTimeout, Connections: c.Foreman.Concurrency, UserAgent: "foreman-relay/" + Version(),
+		AttemptTimeout: c.Foreman.AttemptTimeout, Connections: c.Foreman.Concurrency, PassConcurrency: c.PassThrough.Concurrency,
+		UserAgent:         "foreman-relay/" + Version(),
 		OpenSCAPProxyName: c.Foreman.OpenSCAPProxyName, OpenSCAPProxyURL: c.Foreman.OpenSCAPProxyURL})
 	return client, usage(err)
 }

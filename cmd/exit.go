@@ -52,7 +52,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case relay.CodeDenied:
 		return exitDenied
-	case relay.CodeUnavailable, relay.CodeTimeout:
+	case relay.CodeUnavailable, relay.CodeAway, relay.CodeTimeout:
 		return exitUnavailable
 	case relay.CodeConflict, relay.CodeKeyConflict, relay.CodeInFlight:
 		return exitConflict

@@ -29,6 +29,7 @@ func TestExitCodes(t *testing.T) {
 		"not found":               {refused(relay.CodeNotFound), 3},
 		"denied":                  {refused(relay.CodeDenied), 4},
 		"unavailable":             {refused(relay.CodeUnavailable), 5},
+		"away":                    {refused(relay.CodeAway), 5},
 		"timeout":                 {refused(relay.CodeTimeout), 5},
 		"conflict":                {refused(relay.CodeConflict), 6},
 		"key conflict":            {refused(relay.CodeKeyConflict), 6},

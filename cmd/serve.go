@@ -55,6 +55,7 @@ type server struct {
 	broker   *broker.Broker
 	edge     *handlers.Edge
 	foreman  *foreman.Client // nil: delivered elsewhere
+	drain    *relay.Drain    // nil: as above
 	listener net.Listener
 	failed   chan error // a server that ended by itself
 }
@@ -136,7 +137,7 @@ func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := foreman.Routes(c.policy())
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+		Pass: s.pass(), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil
 }
 
@@ -203,7 +204,9 @@ func (s *server) startDrain(context.Context) error {
 	if err != nil {
 		return err
 	}
-	stop := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log).start()
+	drainer := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log)
+	s.drain = drainer.drain
+	stop := drainer.start()
 	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) {
 		stop()
 		channel.Close()

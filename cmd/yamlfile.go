@@ -120,6 +120,10 @@ func (c *yamlCheck) scalar(n ast.Node, t reflect.Type, key string) {
 		if _, err := ParseByteSize(text); err != nil {
 			c.say(n, "%s: %v", key, err)
 		}
+	case reflect.TypeFor[bool]():
+		if n.Type() != ast.BoolType {
+			c.say(n, "%s is %q; write true or false", key, text)
+		}
 	case reflect.TypeFor[int]():
 		if n.Type() != ast.IntegerType {
 			c.say(n, "%s is %q; write a whole number", key, text)

@@ -29,6 +29,7 @@ type EdgeOptions struct {
 	Known        func(relay.Queue) bool
 	Organization string // of the host-facing routes
 	Routes       []relay.Route
+	Pass         PassOptions
 	MaxBody      int64 // bytes; a route's own limit may be lower
 	BodyTimeout  time.Duration
 	Now          relay.Clock
@@ -44,6 +45,7 @@ type Edge struct {
 	shapes   map[string]*schemas.Shape // by route
 	refusing atomic.Bool
 	seconds  *seconds
+	last     *lastGood
 }
 
 // NewEdge makes the handler of the edge.
@@ -53,7 +55,7 @@ func NewEdge(o EdgeOptions) *Edge {
 	}
 	e := &Edge{EdgeOptions: o, shapes: map[string]*schemas.Shape{}, seconds: newSeconds(o.Now())}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
-	e.echo.Use(e.hurry, e.gate)
+	e.echo.Use(e.knowScript, e.hurry, e.gate)
 	o.Metrics.expect(o.Organization, o.Routes)
 	for _, r := range o.Routes {
 		e.shapes[r.Name] = shapeOf(r)
@@ -61,6 +63,7 @@ func NewEdge(o EdgeOptions) *Edge {
 			e.echo.Add(r.Method, path, e.hostFacing(r)).Name = r.Name
 		}
 	}
+	e.addPasses()
 	e.echo.POST("/relay/v1/queues/:organization/:destination/messages", e.generic).Name = genericRoute
 	e.echo.GET("/relay/v1/messages/:id", e.status).Name = "status"
 	addHealth(e.echo, o.Intake)

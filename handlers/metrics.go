@@ -20,6 +20,7 @@ type Metrics struct {
 	accepted *prometheus.CounterVec
 	replayed prometheus.Counter
 	refused  *prometheus.CounterVec
+	passes   *prometheus.CounterVec
 }
 
 // NewMetrics makes and registers the metrics of the edge's routes.
@@ -32,8 +33,9 @@ func NewMetrics(r prometheus.Registerer, routes []relay.Route) *Metrics {
 		accepted: counters("accepted_total", "Messages stored and answered, by queue and route.", "organization", "destination", "route"),
 		replayed: prometheus.NewCounter(prometheus.CounterOpts{Name: "foreman_relay_replayed_total", Help: "Requests whose key was known."}),
 		refused:  counters("refused_total", "Requests refused, by code.", "code"),
+		passes:   counters("pass_through_total", "Requests that only the destination can answer, by route and what became of them.", "route", "outcome"),
 	}
-	r.MustRegister(m.requests, m.duration, m.inFlight, m.accepted, m.replayed, m.refused)
+	r.MustRegister(m.requests, m.duration, m.inFlight, m.accepted, m.replayed, m.refused, m.passes)
 	for code := range statuses {
 		m.refused.WithLabelValues(string(code))
 	}
@@ -58,6 +60,18 @@ func (m *Metrics) expect(organization string, routes []relay.Route) {
 		m.accepted.WithLabelValues(organization, r.Destination, r.Name)
 	}
 }
+
+// expectPasses shows what is passed on before the first request.
+func (m *Metrics) expectPasses(passes []relay.Pass) {
+	for _, p := range passes {
+		m.duration.WithLabelValues(p.Name)
+		for _, outcome := range passOutcomes {
+			m.passes.WithLabelValues(p.Name, outcome)
+		}
+	}
+}
+
+func (m *Metrics) pass(route, outcome string) { m.passes.WithLabelValues(route, outcome).Inc() }
 
 func (m *Metrics) refuse(code relay.Code) { m.refused.WithLabelValues(string(code)).Inc() }
 
@@ -102,6 +116,9 @@ func (e *Edge) routeName(c echo.Context) string {
 				return r.Name
 			}
 		}
+	}
+	if p, ok := e.passOf(c); ok {
+		return p.Name
 	}
 	switch c.Path() {
 	case "/relay/v1/queues/:organization/:destination/messages":

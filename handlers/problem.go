@@ -49,6 +49,7 @@ var statuses = map[relay.Code]struct {
 	relay.CodeTooManyRequests:      {http.StatusTooManyRequests, "Too many requests"},
 	relay.CodeTimeout:              {http.StatusRequestTimeout, "The body came too slowly"},
 	relay.CodeUnavailable:          {http.StatusServiceUnavailable, "Not available now: the outcome is unknown, and the same key is safe to send again"},
+	relay.CodeAway:                 {http.StatusServiceUnavailable, "Only the destination can answer this, and it cannot be asked now"},
 	relay.CodeStorageFull:          {http.StatusInsufficientStorage, "There is no space"},
 	relay.CodeInternal:             {http.StatusInternalServerError, "The relay has failed"},
 }
@@ -100,11 +101,16 @@ func problemHandler(log zerolog.Logger, count func(relay.Code)) echo.HTTPErrorHa
 	}
 }
 
+// writeProblem answers with the problem, or with a script to a caller that would
+// run the problem in a shell.
 func writeProblem(c echo.Context, e *relay.Error) error {
 	s := statuses[e.Code]
 	if e.RetryAfter > 0 {
 		seconds := int(math.Ceil(e.RetryAfter.Seconds()))
 		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds))
+	}
+	if script, ok := c.Get(contextScript).(*relay.Script); ok {
+		return c.String(s.status, scriptFor(script, e.Code))
 	}
 	body, err := json.Marshal(Problem{Type: problemType + string(e.Code), Title: s.title, Status: s.status,
 		Detail: e.Detail, Instance: requestID(c), Violations: e.Violations})

@@ -11,7 +11,8 @@ import (
 type Code string
 
 // The codes. After CodeUnavailable the outcome is unknown and the same key is
-// safe to send again; after every other one nothing was stored.
+// safe to send again; after every other one nothing was stored. CodeAway is for
+// what is only passed on: nothing is stored of it in any case.
 const (
 	CodeMalformed            Code = "malformed"
 	CodeInvalid              Code = "invalid"
@@ -26,6 +27,7 @@ const (
 	CodeTimeout              Code = "timeout"
 	CodeConflict             Code = "conflict"
 	CodeUnavailable          Code = "unavailable"
+	CodeAway                 Code = "away"
 	CodeStorageFull          Code = "storage-full"
 	CodeInternal             Code = "internal"
 )

@@ -38,6 +38,7 @@ type Options struct {
 	CAFile, CertFile, KeyFile string // for https; the client certificate is how Foreman knows a proxy
 	AttemptTimeout            time.Duration
 	Connections               int // kept open for use again
+	PassConcurrency           int // requests passed on at one time; 0: DefaultPassConcurrency
 	UserAgent                 string
 	// The registered smart proxy that a host's ARF reports are told to come from;
 	// empty: Foreman takes the host's own.
@@ -52,6 +53,7 @@ type Client struct {
 	base    *url.URL
 	http    *http.Client
 
+	passing    *passing
 	converting chan struct{} // held by the one conversion under way
 }
 
@@ -73,7 +75,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: relay.DialGuard(base.Hostname())}
-	return &Client{options: o, base: base, converting: make(chan struct{}, 1), http: &http.Client{
+	return &Client{options: o, base: base, passing: newPassing(o.PassConcurrency), converting: make(chan struct{}, 1), http: &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config,
 			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: idleTimeout,
 			MaxResponseHeaderBytes: maxAnswerHeader, DisableCompression: true},

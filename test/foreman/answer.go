@@ -28,6 +28,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.behave(w, r, rule, rec) {
 		return
 	}
+	if s.serveAsked(w, r, rule, rec) {
+		return
+	}
 	a := s.process(r, doc, rule)
 	s.finish(rec, a)
 	if rule.Mode == DropAfter {

@@ -14,6 +14,7 @@ import (
 type Server struct {
 	mu       sync.Mutex
 	store    store
+	asked    asked
 	rules    []*Rule
 	requests []*Request
 	active   map[string]int // by host: requests being answered
