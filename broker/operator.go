@@ -236,6 +236,10 @@ func (b *Broker) Replay(ctx context.Context, id string) (relay.Receipt, error) {
 }
 
 func (b *Broker) acceptReplay(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
+	if err := b.enter(len(m.Body)); err != nil {
+		return relay.Receipt{}, err
+	}
+	defer b.leave()
 	err := b.store(ctx, m)
 	var taken *storedBefore
 	if err != nil && !errors.As(err, &taken) {
