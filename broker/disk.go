@@ -89,5 +89,5 @@ func (d *disk) admit(size int) error {
 // roomy says whether there is space again for a store that has met a full disk.
 func (d *disk) roomy() bool {
 	d.look()
-	return !d.low.Load() && !d.readOnly.Load()
+	return !d.low.Load() && !d.readOnly.Load() && (d.blind.Load() || d.free.Load() >= 4*trialSize)
 }

@@ -58,6 +58,8 @@ func WithPatience(o *Options, d time.Duration) { o.acceptTimeout = d }
 func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error {
 	subject := map[string]string{"events": eventSubject(q, "none"), "dead letters": deadSubject(q, "none"),
 		"keys": keysSubject(q), "key-value bucket": "$KV." + kvBucket + ".test"}[stream]
+	ctx, cancel := b.health.bound(ctx)
+	defer cancel()
 	_, err := publish(ctx, b.nc, nats.NewMsg(subject), make([]byte, 64<<10))
 	return err
 }

@@ -72,13 +72,17 @@ func newHealth(log zerolog.Logger) *health {
 	return h
 }
 
+// details say what, and what to do.
+var details = map[ailmentKind]string{
+	ailsFull: "the disk is full, and the relay's store does not write any more; it goes on by itself when there is space",
+	ailsReadOnly: "the filesystem of the state directory is read-only; the relay goes on by itself when it is writable again " +
+		"(where the kernel's log names an error: stop the relay, repair the filesystem, start it)",
+	ailsSick: "the disk of the state directory has failed; the relay ends",
+}
+
 // fall notes that the store writes no more; who waits for it is told at once.
 func (h *health) fall(kind ailmentKind, cause error) {
-	a := &ailment{kind: kind, cause: cause, since: time.Now(),
-		detail: "the disk is full, and the relay's store does not write any more; it goes on by itself when there is space"}
-	if kind == ailsReadOnly {
-		a.detail = "the filesystem of the state directory is read-only; mount it writable (the kernel's log says if an error made it so), and the relay goes on by itself"
-	}
+	a := &ailment{kind: kind, cause: cause, since: time.Now(), detail: details[kind]}
 	if !h.ails.CompareAndSwap(nil, a) {
 		return
 	}

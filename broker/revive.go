@@ -11,7 +11,7 @@ import (
 
 // The watch over the store. JetStream does not come back by itself after a write
 // that failed: the stream answers no publish any more, not even with an error,
-// until its server is started again (measured on 2.15.2; records/0016). So the
+// until its server is started again (measured on 2.15.2; docs/decisions/0016). So the
 // server is started again inside this process as soon as the disk takes writes:
 // the state directory stays locked, the edge goes on answering, and connections
 // find the new server by themselves.
@@ -36,34 +36,51 @@ const (
 func (b *Broker) watch(ctx context.Context) {
 	tick := time.NewTicker(diskInterval)
 	defer tick.Stop()
-	var next, cure time.Time
-	pause := curePause
+	var next time.Time
+	cure := &cure{pause: curePause}
 	for {
-		now := time.Now()
+		trouble := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.server.troubled:
-		case now = <-tick.C:
+			trouble = true
+		case <-tick.C:
 			b.health.looking(b.disk.look)
-			if now.Before(next) {
-				continue
-			}
 		}
-		next = now.Add(healthInterval)
-		b.health.looking(b.examine)
-		if b.health.ails.Load() == nil {
-			pause = curePause
-			continue
-		}
-		if now.Before(cure) || !b.disk.roomy() || trial(b.options.StateDir) != nil {
-			continue
-		}
-		if err := b.revive(ctx); err != nil && ctx.Err() == nil {
-			b.log.Error().Err(err).Dur("again_in", pause).Msg("the store does not write again yet")
-			cure, pause = time.Now().Add(pause), min(2*pause, curePauseMost)
+		now := time.Now()
+		switch {
+		case b.barrier.Err() != nil:
+		case b.health.ails.Load() != nil:
+			b.try(ctx, cure, now)
+		case trouble || now.After(next):
+			next = now.Add(healthInterval)
+			b.health.looking(b.examine)
 		}
 	}
+}
+
+// cure is when to start the server next, and how long to wait after that.
+type cure struct {
+	next  time.Time
+	pause time.Duration
+}
+
+// try starts the server anew if the disk takes writes.
+func (b *Broker) try(ctx context.Context, c *cure, now time.Time) {
+	if now.Before(c.next) || !b.disk.roomy() {
+		return
+	}
+	err := trial(b.options.StateDir)
+	if err == nil {
+		err = b.revive(ctx)
+	}
+	if err == nil || ctx.Err() != nil {
+		c.pause = curePause
+		return
+	}
+	b.log.Error().Err(err).Dur("again_in", c.pause).Msg("the store does not write again yet")
+	c.next, c.pause = time.Now().Add(c.pause), min(2*c.pause, curePauseMost)
 }
 
 // timekeeper says when the disk has been silent for so long that a request would
@@ -90,9 +107,6 @@ func (b *Broker) timekeeper(ctx context.Context) {
 
 // examine looks at the store and notes what is wrong with it.
 func (b *Broker) examine() {
-	if b.health.ails.Load() != nil {
-		return // known, and not over before a start
-	}
 	err := b.server.healthy()
 	kind := diagnose(err)
 	if kind == ailsNothing && b.disk.readOnly.Load() {
@@ -104,13 +118,14 @@ func (b *Broker) examine() {
 	case ailsUnwell:
 		text := err.Error()
 		b.health.doubt.Store(&text)
-	case ailsSick:
-		b.barrier.Fail(err)
+	case ailsFull:
+		b.health.fall(kind, err)
 	case ailsReadOnly:
 		b.health.fall(kind, err)
 		b.barrier.MarkDirty() // what is behind no barrier yet may be lost: let it find out
-	case ailsFull:
+	case ailsSick:
 		b.health.fall(kind, err)
+		b.barrier.Fail(err)
 	}
 }
 
@@ -118,7 +133,8 @@ func (b *Broker) examine() {
 func trial(dir string) error {
 	name := filepath.Join(dir, trialName)
 	err := os.WriteFile(name, make([]byte, trialSize), 0o600)
-	return errors.Join(err, os.Remove(name))
+	_ = os.Remove(name) // it may not be there; one that stays is overwritten
+	return err
 }
 
 // revive starts the server anew and puts right what the break may have left.

@@ -94,6 +94,12 @@ func (c *Client) Config(ctx context.Context) (v json.RawMessage, err error) {
 	return v, err
 }
 
+// Storage is how disk and store of the process that answers are.
+func (c *Client) Storage(ctx context.Context) (s relay.Storage, err error) {
+	err = c.call(ctx, http.MethodGet, "/storage", &s)
+	return s, err
+}
+
 // Version is the version of the process that answers.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var v struct {
