@@ -24,7 +24,7 @@ func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, e
 	if err := b.enter(len(m.Body)); err != nil {
 		return relay.Receipt{}, err
 	}
-	defer b.leave()
+	defer b.leave(len(m.Body))
 	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
 	defer cancel()
 	m.SettledBefore = m.Key != "" && b.keys.has(m.ID)
@@ -52,7 +52,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 	ctx, cancel := b.health.bound(ctx)
 	defer cancel()
 	keyed := m.Key != "" || m.ReplayedFrom != ""
-	err := storeMessage(ctx, b.nc, m, keyed)
+	err := told(ctx, storeMessage(ctx, b.nc, m, keyed))
 	var refused *pubError
 	if !errors.As(err, &refused) {
 		return err

@@ -21,14 +21,17 @@ func (b *Broker) enter(size int) error {
 		return err
 	}
 	if b.waiting.Add(1) > int64(b.options.MaxWaiting) {
-		b.leave()
+		b.leave(size)
 		return &relay.Error{Code: relay.CodeTooManyRequests, RetryAfter: time.Second,
 			Detail: "too many requests wait for the disk already; nothing was stored"}
 	}
 	return nil
 }
 
-func (b *Broker) leave() { b.waiting.Add(-1) }
+func (b *Broker) leave(size int) {
+	b.waiting.Add(-1)
+	b.disk.done(size)
+}
 
 // Storage is how disk and store are, for metrics and operators.
 func (b *Broker) Storage() relay.Storage {

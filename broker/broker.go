@@ -193,9 +193,13 @@ func (b *Broker) openStreams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.kv, err = b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
+	b.kv, err = b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		made = true
+		b.kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
+	}
 	if err != nil {
-		return fmt.Errorf("make the key-value bucket: %w", err)
+		return fmt.Errorf("the key-value bucket: %w", err)
 	}
 	if made {
 		return b.sync(ctx)

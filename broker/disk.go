@@ -14,8 +14,9 @@ import (
 // new is accepted, while draining goes on.
 //
 // It looks every diskInterval, and once more whenever what was accepted since
-// could have used up a quarter of what is left above the reserve: so the relay
-// cannot outrun its own guard, however fast it stores.
+// could have used up a quarter of what is left above the reserve; and what is
+// under way counts as if it were written. So the relay cannot outrun its own
+// guard, however fast it stores.
 type disk struct {
 	dir     string
 	reserve int64
@@ -27,6 +28,7 @@ type disk struct {
 	readOnly atomic.Bool
 	blind    atomic.Bool  // the last look failed, and that was told
 	until    atomic.Int64 // bytes that may be accepted before the next look
+	underWay atomic.Int64 // bytes of the requests that are being stored
 }
 
 const (
@@ -74,17 +76,28 @@ func (d *disk) look() {
 	}
 }
 
-// admit says whether a body of that size may be stored.
+// admit says whether a body of that size may be stored; done must follow where it
+// may.
 func (d *disk) admit(size int) error {
-	if d.until.Add(-int64(size)-messageCost) < 0 {
+	cost := int64(size) + messageCost
+	underWay := d.underWay.Add(cost)
+	if d.until.Add(-cost) < 0 {
 		d.look()
 	}
-	if d.low.Load() {
+	if d.low.Load() || d.tight(underWay) {
+		d.done(size)
 		return &relay.Error{Code: relay.CodeStorageFull, RetryAfter: fullRetryAfter,
 			Detail: "the relay's disk is nearly full; nothing new is accepted until there is space"}
 	}
 	return nil
 }
+
+// tight says whether what is under way needs the reserve.
+func (d *disk) tight(underWay int64) bool {
+	return d.reserve >= 0 && !d.blind.Load() && d.free.Load()-underWay < d.kept.Load()
+}
+
+func (d *disk) done(size int) { d.underWay.Add(-int64(size) - messageCost) }
 
 // roomy says whether there is space again for a store that has met a full disk.
 func (d *disk) roomy() bool {

@@ -41,11 +41,11 @@ type ailment struct {
 type ailmentKind int
 
 const (
-	ailsNothing ailmentKind = iota
-	ailsUnwell              // nothing that the relay could do anything about: not ready
-	ailsFull                // cured by a start of the server once there is space
-	ailsReadOnly            // the same, once it can be written again
-	ailsSick                // what was written may be lost: the process must end (decision 4)
+	ailsNothing  ailmentKind = iota
+	ailsUnwell               // nothing that the relay could do anything about: not ready
+	ailsFull                 // cured by a start of the server once there is space
+	ailsReadOnly             // the same, once it can be written again, where nothing is promised of the disk
+	ailsSick                 // what was written may be lost: the process must end (decision 4)
 )
 
 // diagnose reads what Healthz says. JetStream hands on the system's words and no
@@ -131,6 +131,14 @@ func (h *health) bound(ctx context.Context) (context.Context, context.CancelFunc
 
 // errStoreFailed ends the wait for a store that does not write any more.
 var errStoreFailed = errors.New("the store does not write any more")
+
+// told gives the reason why bound ended a wait.
+func told(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errStoreFailed) {
+		return errStoreFailed
+	}
+	return err
+}
 
 // ready is nil when the store writes.
 func (h *health) ready() error {

@@ -239,7 +239,7 @@ func (b *Broker) acceptReplay(ctx context.Context, m *relay.Message) (relay.Rece
 	if err := b.enter(len(m.Body)); err != nil {
 		return relay.Receipt{}, err
 	}
-	defer b.leave()
+	defer b.leave(len(m.Body))
 	err := b.store(ctx, m)
 	var taken *storedBefore
 	if err != nil && !errors.As(err, &taken) {

@@ -112,17 +112,17 @@ func (b *Broker) examine() {
 	if kind == ailsNothing && b.disk.readOnly.Load() {
 		kind, err = ailsReadOnly, errors.New("statfs: read-only")
 	}
+	if kind == ailsReadOnly && b.choice.Effective != ModeOS {
+		kind = ailsSick // an error made it so, and what was written last is not on the disk
+	}
 	b.health.doubt.Store(nil)
 	switch kind {
 	case ailsNothing:
 	case ailsUnwell:
 		text := err.Error()
 		b.health.doubt.Store(&text)
-	case ailsFull:
+	case ailsFull, ailsReadOnly:
 		b.health.fall(kind, err)
-	case ailsReadOnly:
-		b.health.fall(kind, err)
-		b.barrier.MarkDirty() // what is behind no barrier yet may be lost: let it find out
 	case ailsSick:
 		b.health.fall(kind, err)
 		b.barrier.Fail(err)

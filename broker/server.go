@@ -41,11 +41,11 @@ type ListenOptions struct {
 // because that alone makes JetStream write again after a full disk; connections
 // inside the process find the new one by themselves.
 type embedded struct {
-	opts     *server.Options
-	current  atomic.Pointer[server.Server]
-	edge     nkeys.KeyPair            // may do everything; in this process only
-	drains   map[string]nkeys.KeyPair // by destination; in this process only
-	log    zerolog.Logger
+	opts    *server.Options
+	current atomic.Pointer[server.Server]
+	edge    nkeys.KeyPair            // may do everything; in this process only
+	drains  map[string]nkeys.KeyPair // by destination; in this process only
+	log     zerolog.Logger
 
 	listening atomic.Pointer[string] // host:port
 	fatal     atomic.Pointer[string]
@@ -300,8 +300,8 @@ func (l *serverLog) Errorf(f string, v ...any) {
 	l.e.log.Error().Msgf(f, v...)
 	signal(l.e.troubled)
 }
-func (l *serverLog) Debugf(f string, v ...any)  { l.e.log.Debug().Msgf(f, v...) }
-func (l *serverLog) Tracef(f string, v ...any)  { l.e.log.Trace().Msgf(f, v...) }
+func (l *serverLog) Debugf(f string, v ...any) { l.e.log.Debug().Msgf(f, v...) }
+func (l *serverLog) Tracef(f string, v ...any) { l.e.log.Trace().Msgf(f, v...) }
 func (l *serverLog) Fatalf(f string, v ...any) {
 	text := strings.TrimSpace(fmt.Sprintf(f, v...))
 	l.e.fatal.Store(&text)

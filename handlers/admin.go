@@ -19,7 +19,7 @@ type AdminOptions struct {
 	Operator relay.Operator
 	Intake   relay.Intake // for readiness
 	Storage  func() relay.Storage
-	Config   any          // the effective configuration; holds no secrets
+	Config   any // the effective configuration; holds no secrets
 	Version  string
 	Registry *prometheus.Registry
 	Log      zerolog.Logger

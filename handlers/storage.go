@@ -20,7 +20,9 @@ type StorageCollector struct {
 
 // NewStorageCollector collects what storage says, which must not wait for a disk.
 func NewStorageCollector(storage func() relay.Storage) *StorageCollector {
-	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("foreman_relay_"+name, help, nil, nil) }
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("foreman_relay_"+name, help, nil, nil)
+	}
 	return &StorageCollector{storage: storage,
 		free:    desc("disk_free_bytes", "Free space of the state directory's filesystem."),
 		reserve: desc("disk_reserve_bytes", "Free space below which nothing new is accepted."),
