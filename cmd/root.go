@@ -47,7 +47,7 @@ func (p *program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath()))
 	})
-	root.AddCommand(serveCommand(p), drainCommand(p), queueCommand(p), messageCommand(p), dlqCommand(p), auditCommand(p),
+	root.AddCommand(serveCommand(p), drainCommand(p), queueCommand(p), messageCommand(p), dlqCommand(p), auditCommand(p), doctorCommand(p),
 		configCommand(p), pkiCommand(p), versionCommand(p))
 	return root
 }

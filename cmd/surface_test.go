@@ -44,6 +44,7 @@ func TestSurface(t *testing.T) {
 		"serve": serve, "drain": drain, "config check": serve, "config show": append(slices.Clone(serve), "output"),
 		"queue ls": operator(), "queue show": operator(), "message show": operator(), "dlq ls": operator("limit", "queue"),
 		"dlq show": operator("body"), "dlq replay": operator(), "dlq discard": operator("yes"), "audit": operator("queue"),
+		"doctor":    append(slices.Clone(serve), "output", "timeout"),
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
 		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,
 	}

@@ -100,6 +100,11 @@ func (c *Client) Storage(ctx context.Context) (s relay.Storage, err error) {
 	return s, err
 }
 
+// Ready is nil when the process that answers takes requests.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.exchange(ctx, http.MethodGet, "http://relay/readyz", nil)
+}
+
 // Version is the version of the process that answers.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var v struct {
@@ -119,7 +124,11 @@ func queueValues(q *relay.Queue) url.Values {
 
 // call makes one exchange; the answer's JSON goes into v unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+adminPrefix+path, nil)
+	return c.exchange(ctx, method, "http://relay"+adminPrefix+path, v)
+}
+
+func (c *Client) exchange(ctx context.Context, method, address string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
 		return &relay.Error{Code: relay.CodeMalformed, Detail: "the request cannot be made", Err: err}
 	}
