@@ -53,6 +53,15 @@ func Record(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error 
 // WithPatience is how long a request may wait for the disk.
 func WithPatience(o *Options, d time.Duration) { o.acceptTimeout = d }
 
+// LoseLease forgets whether the lease of a queue was stored, as after a call that
+// was not answered in time.
+func LoseLease(b *Broker, q relay.Queue) {
+	b.leases.mu.Lock()
+	defer b.leases.mu.Unlock()
+	s := b.leases.slots[q.Token()]
+	s.lease, s.revision, s.unsure = relay.Lease{}, 0, true
+}
+
 // WriteTo publishes something into one of the broker's streams that is not a
 // journal: events, dead letters, settled keys, or the key-value bucket.
 func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error {

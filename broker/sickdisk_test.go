@@ -143,3 +143,42 @@ func TestAReadOnlyFilesystem(t *testing.T) {
 		})
 	}
 }
+
+// A lease whose storing was not answered in time is read again: it may have been
+// stored.
+func TestALeaseThatWasNotConfirmed(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	d := newDestination(delivered)
+	stop := drain(t, b, d, nil)
+	accept(t, b, message("h", "", "1"))
+	status(t, b, settled)
+	stop()
+	broker.LoseLease(b, queue)
+	drain(t, b, d, nil)
+	accept(t, b, message("h", "", "2"))
+	status(t, b, settled)
+	require.Equal(t, []string{"1", "2"}, d.bodies())
+}
+
+// A sync that takes longer than a request may wait: it is told that the outcome
+// is unknown, later ones are refused at once, and when the disk is fast again the
+// same key gets the receipt of what was stored.
+func TestASlowSync(t *testing.T) {
+	d := &disk{begun: make(chan struct{}), release: make(chan error)}
+	b := open(t, stateDir(t), func(o *broker.Options) {
+		broker.WithFlush(o, d.flush)
+		broker.WithPatience(o, 200*time.Millisecond)
+	})
+	d.held.Store(true)
+	slow := acceptLater(t, b, message("a", "slow", "x"))
+	<-d.begun
+	require.Equal(t, relay.CodeUnavailable, relay.CodeOf((<-slow).err))
+	require.Eventually(t, func() bool { return b.Ready(t.Context()) != nil }, 10*time.Second, time.Millisecond)
+	_, err := b.Accept(t.Context(), message("a", "", "refused"))
+	require.ErrorContains(t, err, "nothing was stored")
+	d.held.Store(false)
+	d.release <- nil
+	require.Eventually(t, func() bool { return b.Ready(t.Context()) == nil }, 10*time.Second, time.Millisecond)
+	require.True(t, accept(t, b, message("a", "slow", "x")).Replayed)
+	require.EqualValues(t, 1, balanced(t, b).Accepted)
+}
