@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -181,4 +182,51 @@ func TestASlowSync(t *testing.T) {
 	require.Eventually(t, func() bool { return b.Ready(t.Context()) == nil }, 10*time.Second, time.Millisecond)
 	require.True(t, accept(t, b, message("a", "slow", "x")).Replayed)
 	require.EqualValues(t, 1, balanced(t, b).Accepted)
+}
+
+// A device that writes 64 KiB a second, under load: every request is answered,
+// with a receipt or with what to do, and nobody is told of a receipt that the
+// journal does not hold.
+func TestASlowDevice(t *testing.T) {
+	disk := newSmallDisk(t)
+	b := open(t, disk.state(), func(o *broker.Options) {
+		broker.WithPatience(o, 300*time.Millisecond)
+		o.MaxWaiting = 8
+	})
+	d := newDestination(delivered)
+	drain(t, b, d, nil)
+	stop, reason := harness.Throttle(t, disk.dir, 64<<10)
+	if reason != "" {
+		t.Skip("a slow device is not shown here: ", reason)
+	}
+	var mu sync.Mutex
+	answers := map[relay.Code]int{}
+	var kept []string
+	var wg sync.WaitGroup
+	for c := range 16 {
+		wg.Go(func() {
+			for i := range 10 {
+				body := fmt.Sprint(c, ".", i)
+				_, err := b.Accept(t.Context(), message("host"+fmt.Sprint(c), body, body))
+				mu.Lock()
+				if err == nil {
+					kept = append(kept, body)
+				} else {
+					answers[relay.CodeOf(err)]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Log(len(kept), "accepted; refused:", answers)
+	for code := range answers {
+		require.Contains(t, []relay.Code{relay.CodeUnavailable, relay.CodeTooManyRequests}, code)
+	}
+	stop()
+	require.Eventually(t, func() bool { return b.Ready(t.Context()) == nil }, 30*time.Second, 5*time.Millisecond)
+	accept(t, b, message("after", "", "after"))
+	status(t, b, settled)
+	require.Subset(t, d.bodies(), kept)
+	balanced(t, b)
 }

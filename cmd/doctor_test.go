@@ -154,6 +154,11 @@ func TestDoctorOfLatency(t *testing.T) {
 	for p50, want := range map[time.Duration]string{time.Millisecond: levelOK, 200 * time.Millisecond: levelWarn, 6 * time.Second: levelFail} {
 		require.Equal(t, want, latency{p50: p50, p99: p50}.judge("sync", "", "a sync").Level, p50)
 	}
+	file, busy := latency{p50: 2 * time.Millisecond}, latency{p50: 87 * time.Millisecond}
+	require.Equal(t, levelWarn, judgeBarrier("", busy, file).Level)
+	require.Contains(t, judgeBarrier("", busy, file).Do, "of its own")
+	require.Equal(t, levelOK, judgeBarrier("", latency{p50: 15 * time.Millisecond}, file).Level, "too short to matter")
+	require.Equal(t, levelOK, judgeBarrier("", busy, latency{p50: 80 * time.Millisecond}).Level, "the disk itself")
 }
 
 func TestDoctorOfCertificates(t *testing.T) {

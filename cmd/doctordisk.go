@@ -167,19 +167,28 @@ func examineSyncs(dir string, mode broker.Mode, now time.Time) []finding {
 // examineBarrier measures what requests wait for, and whether others make it
 // slow.
 func examineBarrier(dir string, f *os.File, file latency) finding {
-	d, err := broker.OpenStateDir(dir)
-	if err == nil {
-		defer func() { _ = d.Close() }() // only its descriptor is used
-		var whole latency
-		if whole, err = measure(f, broker.SyncFS(d)); err == nil {
-			found := whole.judge("barrier", dir, "syncfs, which requests wait for,")
-			if found.Level == levelOK && whole.p50 > busyOthers*file.p50 && whole.p50 > slowSync/5 {
-				found.Level, found.Do = levelWarn, "others write to this filesystem, and their data is waited for: give the relay a filesystem of its own"
-			}
-			return found
-		}
+	broken := func(err error) finding {
+		return finding{Level: levelFail, Check: "barrier", Where: dir, What: err.Error(), Do: "look at the kernel's log; the filesystem may be read-only"}
 	}
-	return finding{Level: levelFail, Check: "barrier", Where: dir, What: err.Error(), Do: "look at the kernel's log; the filesystem may be read-only"}
+	d, err := broker.OpenStateDir(dir)
+	if err != nil {
+		return broken(err)
+	}
+	defer func() { _ = d.Close() }() // only its descriptor is used
+	whole, err := measure(f, broker.SyncFS(d))
+	if err != nil {
+		return broken(err)
+	}
+	return judgeBarrier(dir, whole, file)
+}
+
+// judgeBarrier holds a sync of the whole filesystem against one of a file.
+func judgeBarrier(dir string, whole, file latency) finding {
+	f := whole.judge("barrier", dir, "syncfs, which requests wait for,")
+	if f.Level == levelOK && whole.p50 > busyOthers*file.p50 && whole.p50 > slowSync/5 {
+		f.Level, f.Do = levelWarn, "others write to this filesystem, and their data is waited for: give the relay a filesystem of its own"
+	}
+	return f
 }
 
 // latency is what was measured.
@@ -194,7 +203,7 @@ func measure(f *os.File, sync func() error) (latency, error) {
 	page := make([]byte, 4096)
 	begin := time.Now()
 	for len(took) < syncSamples && (len(took) == 0 || time.Since(begin) < syncTime) {
-		if _, err := f.WriteAt(page, int64(len(took))*int64(len(page))); err != nil {
+		if _, err := f.Write(page); err != nil { // at the end: a file that grows, as a journal does
 			return latency{}, err
 		}
 		start := time.Now()

@@ -185,7 +185,9 @@ func TestAFullDiskUnderLoad(t *testing.T) {
 					f.awaitAnswer(http.StatusInsufficientStorage)
 				}
 				removeBallast(t, dir)
+				start = time.Now()
 				f.awaitReady()
+				t.Logf("it goes on %v after there is space", time.Since(start).Round(time.Millisecond))
 			}
 			f.awaitRequests(len(f.foreman.Requests())+200, 20*time.Second)
 			stop()

@@ -1,9 +1,11 @@
 package harness
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -12,8 +14,9 @@ import (
 )
 
 // What a disk can do to the filesystem at dir, which Mount has made: Freeze and
-// Thaw make it answer no write for a while, Break makes every write fail as if the
-// disk were gone, and Repair mounts it again.
+// Thaw make it answer no write for a while, Throttle makes it slow, Break makes
+// every write fail as if the disk were gone, Ail makes it read-only, and Repair
+// mounts it again.
 
 // ioctl requests of Linux (linux/fs.h, ext4.h), the same on amd64 and arm64.
 const (
@@ -50,19 +53,48 @@ func Repair(t testing.TB, dir string) {
 	require.Empty(t, command("mount", "-o", "loop", filepath.Join(filepath.Dir(dir), "image"), dir))
 }
 
+// throttles is where cgroups of the first version bound a device for everybody.
+const throttles = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"
+
+// Throttle makes the device under dir write that many bytes a second, until the
+// returned function is called; reason says why not, where it cannot be had.
+func Throttle(t testing.TB, dir string, bps int) (stop func(), reason string) {
+	t.Helper()
+	if _, err := os.Stat(throttles); err != nil {
+		return nil, "no device can be throttled here: " + err.Error()
+	}
+	number, err := os.ReadFile("/sys/block/" + device(t, dir) + "/dev")
+	require.NoError(t, err)
+	set := func(bps int) error {
+		return os.WriteFile(throttles, fmt.Appendf(nil, "%s %d", strings.TrimSpace(string(number)), bps), 0o200)
+	}
+	if err := set(bps); err != nil {
+		return nil, "no device can be throttled here: " + err.Error()
+	}
+	stop = sync.OnceFunc(func() { require.NoError(t, set(0)) })
+	t.Cleanup(stop)
+	return stop, ""
+}
+
 // Ail makes the kernel find an error in the filesystem at dir: with the option
 // errors=remount-ro it is read-only from then on.
 func Ail(t testing.TB, dir string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile("/sys/fs/ext4/"+device(t, dir)+"/trigger_fs_error", []byte("by a test"), 0o200))
+}
+
+// device is the name of the block device that is mounted at dir.
+func device(t testing.TB, dir string) string {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/mounts")
 	require.NoError(t, err)
 	for line := range strings.SplitSeq(string(mounts), "\n") {
 		if f := strings.Fields(line); len(f) > 1 && f[1] == dir {
-			require.NoError(t, os.WriteFile("/sys/fs/ext4/"+filepath.Base(f[0])+"/trigger_fs_error", []byte("by a test"), 0o200))
-			return
+			return filepath.Base(f[0])
 		}
 	}
 	require.Fail(t, "nothing is mounted", dir)
+	return ""
 }
 
 // ioctl makes one request to the filesystem of dir; value may be nil.
