@@ -21,10 +21,11 @@ func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, e
 	if !b.Known(m.Queue) {
 		return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", m.Queue)
 	}
-	if err := b.disk.admit(); err != nil {
+	if err := b.enter(len(m.Body)); err != nil {
 		return relay.Receipt{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer b.leave(len(m.Body))
+	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
 	defer cancel()
 	m.SettledBefore = m.Key != "" && b.keys.has(m.ID)
 	err := b.store(ctx, m)
@@ -48,8 +49,10 @@ func (*storedBefore) Error() string { return "a message with this id is stored a
 
 // store publishes once; a full journal is trimmed and tried once more.
 func (b *Broker) store(ctx context.Context, m *relay.Message) error {
+	ctx, cancel := b.health.bound(ctx)
+	defer cancel()
 	keyed := m.Key != "" || m.ReplayedFrom != ""
-	err := storeMessage(ctx, b.nc, m, keyed)
+	err := told(ctx, storeMessage(ctx, b.nc, m, keyed))
 	var refused *pubError
 	if !errors.As(err, &refused) {
 		return err

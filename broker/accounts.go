@@ -29,6 +29,7 @@ type accounts struct {
 	through uint64           // last event applied
 	applied chan struct{}    // closed and replaced when through grows
 	notify  func()           // there is work for the housekeeper
+	again   context.CancelFunc
 }
 
 // book is the ledger of one queue and what follows from it that is not done yet.
@@ -49,7 +50,7 @@ type grave struct {
 
 func newAccounts(destination string, nc *nats.Conn, js jetstream.JetStream, keys *settledKeys, log zerolog.Logger) *accounts {
 	return &accounts{destination: destination, nc: nc, js: js, keys: keys, log: log, books: map[string]*book{},
-		applied: make(chan struct{}), notify: func() {}}
+		applied: make(chan struct{}), notify: func() {}, again: func() {}}
 }
 
 // open reads the checkpoint of each queue and then its later events.
@@ -104,7 +105,14 @@ func readLedger(ctx context.Context, nc *nats.Conn, key string) (*relay.Ledger, 
 // follow applies new events until ctx ends.
 func (a *accounts) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := a.tail(ctx); err != nil && ctx.Err() == nil {
+		run, again := context.WithCancel(ctx)
+		a.mu.Lock()
+		a.again = again
+		a.mu.Unlock()
+		err := a.tail(run)
+		anew := run.Err() != nil
+		again()
+		if !anew {
 			a.log.Warn().Err(err).Str("destination", a.destination).Msg("following the events failed; following again")
 			select {
 			case <-ctx.Done():
@@ -112,6 +120,13 @@ func (a *accounts) follow(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// anew makes follow begin again where it is, on a server that was started anew.
+func (a *accounts) anew() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.again()
 }
 
 func (a *accounts) tail(ctx context.Context) error {

@@ -44,6 +44,7 @@ type Barrier struct {
 	mu         sync.Mutex // never held during a sync
 	next       *cohort    // who joins now
 	dirtySince time.Time
+	began      time.Time // of the running sync
 	closing    bool
 	err        error
 	stats      BarrierStats
@@ -109,9 +110,13 @@ func NewBarrier(sync func() error, opts ...BarrierOption) *Barrier {
 }
 
 // NoBarrier is for the modes in which the broker's acknowledgement is all there
-// is to wait for: it waits for nothing and never fails.
-func NoBarrier() *Barrier {
-	return &Barrier{failed: make(chan struct{})}
+// is to wait for: it waits for nothing, and only Fail makes it fail.
+func NoBarrier(opts ...BarrierOption) *Barrier {
+	b := &Barrier{failed: make(chan struct{})}
+	for _, opt := range opts {
+		opt(b)
+	}
+	return b
 }
 
 // Wait returns nil only after a sync that began after the call has succeeded.
@@ -166,6 +171,32 @@ func (b *Barrier) Stats() BarrierStats {
 	return b.stats
 }
 
+// Fail says that the disk has failed where no sync of ours could see it: in the
+// broker's own fsync. It is as if a sync had failed. A barrier that syncs nothing
+// can fail this way too.
+func (b *Barrier) Fail(reason error) {
+	reason = fmt.Errorf("%w: %w", ErrBarrierFailed, reason)
+	if b.onFailure != nil {
+		b.onFailure(reason)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail(reason)
+	if b.flush != nil {
+		b.rouse()
+	}
+}
+
+// Busy is how long the running sync has been under way; zero when none is.
+func (b *Barrier) Busy() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.began.IsZero() {
+		return 0
+	}
+	return time.Since(b.began)
+}
+
 // Close serves who waits already, syncs what is dirty and ends the goroutine;
 // it takes as long as the disk does. It returns Err. Closing again is harmless.
 func (b *Barrier) Close() error {
@@ -217,12 +248,7 @@ func (b *Barrier) markDirty() {
 	}
 }
 
-func (b *Barrier) rouse() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
+func (b *Barrier) rouse() { signal(b.wake) }
 
 func (b *Barrier) run() {
 	defer close(b.stopped)
@@ -260,6 +286,9 @@ func (b *Barrier) rest(atMost time.Duration) {
 func (b *Barrier) take(now time.Time) (due *cohort, rest time.Duration, stop bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.err != nil {
+		return nil, 0, true
+	}
 	dirty := b.dirty.Load()
 	if dirty {
 		rest = b.interval - now.Sub(b.dirtySince)
@@ -268,6 +297,7 @@ func (b *Barrier) take(now time.Time) (due *cohort, rest time.Duration, stop boo
 	case b.next.waiting > 0, dirty && (rest <= 0 || b.closing):
 		due, b.next = b.next, newCohort()
 		b.dirty.Store(false)
+		b.began = now
 		return due, 0, false
 	case b.closing:
 		return nil, 0, true
@@ -291,7 +321,7 @@ func (b *Barrier) serve(c *cohort) bool {
 	if b.observe != nil {
 		b.observe(took, served)
 	}
-	return err == nil
+	return c.err == nil
 }
 
 // record counts, and after a failure turns away who has joined since.
@@ -303,12 +333,31 @@ func (b *Barrier) record(c *cohort, err error, took time.Duration) int {
 	b.stats.Served += uint64(served)
 	b.stats.Total += took
 	b.stats.Longest = max(b.stats.Longest, took)
-	c.err = err
+	b.began = time.Time{}
 	if err != nil {
-		b.err = err
+		b.fail(err)
+	}
+	c.err = b.err // also when the disk failed elsewhere meanwhile
+	return served
+}
+
+// fail is for holders of mu; the first reason stays.
+func (b *Barrier) fail(err error) {
+	if b.err != nil {
+		return
+	}
+	b.err = err
+	if b.next != nil {
 		b.next.err = err
 		close(b.next.done)
-		close(b.failed)
 	}
-	return served
+	close(b.failed)
+}
+
+// signal wakes who waits at a channel that holds one wake-up.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

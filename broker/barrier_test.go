@@ -331,6 +331,38 @@ func TestBarrierUnderLoad(t *testing.T) {
 	assert.Less(t, stats.Syncs, stats.Served, "syncs are shared")
 }
 
+// The disk failed where no sync could see it: who waits and who comes is told, a
+// sync that succeeds after it changes nothing, and it happens once.
+func TestBarrierIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &slowDisk{takes: time.Second}
+		noted := 0
+		b := NewBarrier(disk.sync, BarrierOnFailure(func(error) { noted++ }))
+		running := wait(t.Context(), b)
+		synctest.Wait()
+		require.Zero(t, b.Busy())
+		time.Sleep(100 * time.Millisecond)
+		require.Equal(t, 100*time.Millisecond, b.Busy())
+		behind := wait(t.Context(), b)
+		synctest.Wait()
+		b.Fail(errDisk)
+		require.ErrorIs(t, <-behind, errDisk)
+		require.ErrorIs(t, <-running, ErrBarrierFailed, "its sync succeeds, and proves nothing any more")
+		<-b.Failed()
+		b.Fail(errors.New("later"))
+		require.ErrorIs(t, b.Err(), errDisk, "the first reason stays")
+		require.ErrorIs(t, b.Close(), errDisk)
+		require.Equal(t, 2, noted)
+		require.EqualValues(t, 1, disk.began.Load())
+	})
+	none := NoBarrier()
+	require.NoError(t, none.Wait(t.Context()))
+	none.Fail(errDisk)
+	<-none.Failed()
+	require.ErrorIs(t, none.Wait(t.Context()), errDisk)
+	require.ErrorIs(t, none.Close(), errDisk)
+}
+
 func TestSyncFS(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("syncfs is Linux's")

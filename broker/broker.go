@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,10 +28,12 @@ type Options struct {
 	JournalWindow  time.Duration // how long settled messages stay in the journal
 	RecordWindow   time.Duration // how long events and settled keys are kept
 	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
+	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 
 	Log zerolog.Logger
 
-	flush func() error // tests only: the barrier's sync, whatever the filesystem
+	flush         func() error  // tests only: the barrier's sync, whatever the filesystem
+	acceptTimeout time.Duration // tests only: another than that of accept.go
 }
 
 // Defaults of Options.
@@ -49,6 +52,8 @@ func (o *Options) complete() {
 	o.DeadQuotaBytes = orElse(o.DeadQuotaBytes, DefaultDeadQuotaBytes)
 	o.JournalWindow = orElse(o.JournalWindow, DefaultJournalWindow)
 	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
+	o.MaxWaiting = orElse(o.MaxWaiting, DefaultWaiting)
+	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
 }
 
 func orElse[T comparable](v, fallback T) T {
@@ -79,6 +84,8 @@ type Broker struct {
 	accounts map[string]*accounts // by destination
 	leases   *leases
 	disk     *disk
+	health   *health
+	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
@@ -88,7 +95,7 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, accounts: map[string]*accounts{}}
+	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, accounts: map[string]*accounts{}, health: newHealth(o.Log)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
@@ -129,7 +136,7 @@ func (b *Broker) openDir(context.Context) error {
 		return err
 	}
 	b.later(func() { _ = b.dir.Close() }) // only its descriptor was used
-	b.barrier = NoBarrier()
+	b.barrier = NoBarrier(BarrierOnFailure(b.mark))
 	flush := b.options.flush
 	if flush == nil && b.choice.Effective == ModeBarrier {
 		flush = SyncFS(b.dir)
@@ -166,9 +173,9 @@ func (b *Broker) reverify(dir string) error {
 	return nil
 }
 
-func (b *Broker) openServer(context.Context) error {
+func (b *Broker) openServer(ctx context.Context) error {
 	var err error
-	b.server, err = startServer(b.options.StateDir, b.choice.Effective == ModeAlways, b.options.Queues, b.options.Listen, b.log)
+	b.server, err = startServer(ctx, b.options.StateDir, b.choice.Effective == ModeAlways, b.options.Queues, b.options.Listen, b.log)
 	if err != nil {
 		return err
 	}
@@ -186,9 +193,13 @@ func (b *Broker) openStreams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.kv, err = b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
+	b.kv, err = b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		made = true
+		b.kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
+	}
 	if err != nil {
-		return fmt.Errorf("make the key-value bucket: %w", err)
+		return fmt.Errorf("the key-value bucket: %w", err)
 	}
 	if made {
 		return b.sync(ctx)
@@ -224,7 +235,8 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
-	loops.Go(func() { b.disk.watch(run) })
+	loops.Go(func() { b.watch(run) })
+	loops.Go(func() { b.timekeeper(run) })
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
@@ -265,15 +277,15 @@ func (b *Broker) Address() string { return b.server.address() }
 // Known says whether a queue exists.
 func (b *Broker) Known(q relay.Queue) bool { return b.queues[q.Token()] == q }
 
-// Ready is nil when messages can be accepted and kept.
+// Ready is nil when messages can be accepted and kept. It waits for nothing.
 func (b *Broker) Ready(context.Context) error {
 	select {
 	case <-b.barrier.Failed():
 		return fmt.Errorf("writing to the disk failed: %w", b.barrier.Err())
 	default:
 	}
-	if err := b.server.healthy(); err != nil {
-		return fmt.Errorf("embedded broker: %w", err)
+	if err := b.health.ready(); err != nil {
+		return err
 	}
 	if !b.nc.IsConnected() {
 		return errors.New("no connection to the embedded broker")

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -46,5 +47,28 @@ func Events(ctx context.Context, b *Broker, destination string) (uint64, error) 
 // Record stores an event as a drain does.
 func Record(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
 	_, err := recordAt(ctx, b.nc, q, e)
+	return err
+}
+
+// WithPatience is how long a request may wait for the disk.
+func WithPatience(o *Options, d time.Duration) { o.acceptTimeout = d }
+
+// LoseLease forgets whether the lease of a queue was stored, as after a call that
+// was not answered in time.
+func LoseLease(b *Broker, q relay.Queue) {
+	b.leases.mu.Lock()
+	defer b.leases.mu.Unlock()
+	s := b.leases.slots[q.Token()]
+	s.lease, s.revision, s.unsure = relay.Lease{}, 0, true
+}
+
+// WriteTo publishes something into one of the broker's streams that is not a
+// journal: events, dead letters, settled keys, or the key-value bucket.
+func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error {
+	subject := map[string]string{"events": eventSubject(q, "none"), "dead letters": deadSubject(q, "none"),
+		"keys": keysSubject(q), "key-value bucket": "$KV." + kvBucket + ".test"}[stream]
+	ctx, cancel := b.health.bound(ctx)
+	defer cancel()
+	_, err := publish(ctx, b.nc, nats.NewMsg(subject), make([]byte, 64<<10))
 	return err
 }

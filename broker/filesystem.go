@@ -189,6 +189,15 @@ func (f *Facts) addExt4Options(text string) {
 	f.NoJournal = !slices.ContainsFunc(inForce, func(o string) bool { return strings.HasPrefix(o, "data=") })
 }
 
+// Space is how full a filesystem is.
+type Space struct {
+	Free, Total int64 // bytes; what is reserved for root is not free
+	// FilesFree and Files count inodes; 0 of 0 where the filesystem makes them as
+	// it needs them.
+	FilesFree, Files int64
+	ReadOnly         bool
+}
+
 const gibibyte = 1 << 30
 
 // Reserve is how much of a filesystem of that size is kept free, so that the

@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -77,23 +78,24 @@ func (f *Facts) probeExt4() {
 	f.addExt4Options(string(text))
 }
 
-// DiskFree is what this process may still write to the filesystem that holds
-// dir (blocks reserved for root are not counted), and the filesystem's size.
-func DiskFree(dir string) (free, total int64, err error) {
+// DiskSpace looks at the filesystem that holds dir.
+func DiskSpace(dir string) (Space, error) {
 	var st unix.Statfs_t
+	var err error
 	for {
 		err = unix.Statfs(dir, &st)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("looking for free space: %w", &os.PathError{Op: "statfs", Path: dir, Err: err})
+		return Space{}, fmt.Errorf("looking for free space: %w", &os.PathError{Op: "statfs", Path: dir, Err: err})
 	}
 	// The counts are in fragments, which some filesystems leave at zero.
 	size := uint64(st.Frsize)
 	if size == 0 {
 		size = uint64(st.Bsize)
 	}
-	return bytesOf(st.Bavail, size), bytesOf(st.Blocks, size), nil
+	return Space{Free: bytesOf(st.Bavail, size), Total: bytesOf(st.Blocks, size),
+		FilesFree: bytesOf(st.Ffree, 1), Files: bytesOf(st.Files, 1), ReadOnly: st.Flags&unix.ST_RDONLY != 0}, nil
 }

@@ -47,10 +47,15 @@ func TestProbe(t *testing.T) {
 	})
 }
 
-func TestDiskFree(t *testing.T) {
-	free, total, err := DiskFree(t.TempDir())
+func TestDiskSpace(t *testing.T) {
+	s, err := DiskSpace(t.TempDir())
 	require.NoError(t, err)
-	assert.Positive(t, total)
-	assert.GreaterOrEqual(t, free, int64(0))
-	assert.LessOrEqual(t, free, total)
+	assert.Positive(t, s.Total)
+	assert.GreaterOrEqual(t, s.Free, int64(0))
+	assert.LessOrEqual(t, s.Free, s.Total)
+	assert.LessOrEqual(t, s.FilesFree, s.Files)
+	assert.False(t, s.ReadOnly)
+	s, err = DiskSpace("/proc/sys") // read-only in some sandboxes only, and without blocks
+	require.NoError(t, err)
+	assert.Zero(t, s.Total)
 }

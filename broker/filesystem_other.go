@@ -11,7 +11,7 @@ import (
 // barrier is proven on Linux only.
 func Probe(string) (Facts, error) { return Facts{}, nil }
 
-// DiskFree is not there on this system; the error wraps errors.ErrUnsupported.
-func DiskFree(dir string) (free, total int64, err error) {
-	return 0, 0, fmt.Errorf("looking for free space in %s: %w", dir, errors.ErrUnsupported)
+// DiskSpace is not there on this system; the error wraps errors.ErrUnsupported.
+func DiskSpace(dir string) (Space, error) {
+	return Space{}, fmt.Errorf("looking for free space in %s: %w", dir, errors.ErrUnsupported)
 }

@@ -230,7 +230,7 @@ func TestBytesOf(t *testing.T) {
 	assert.Zero(t, bytesOf(0, 4096))
 }
 
-func TestDiskFreeOfNothing(t *testing.T) {
-	_, _, err := DiskFree(filepath.Join(t.TempDir(), "none"))
+func TestDiskSpaceOfNothing(t *testing.T) {
+	_, err := DiskSpace(filepath.Join(t.TempDir(), "none"))
 	require.ErrorContains(t, err, "none")
 }

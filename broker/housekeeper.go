@@ -42,12 +42,7 @@ func newHousekeeper(b *Broker) *housekeeper {
 	return &housekeeper{b: b, wakeC: make(chan struct{}, 1), asked: make(chan houseRequest), next: map[string]time.Time{}}
 }
 
-func (h *housekeeper) wake() {
-	select {
-	case h.wakeC <- struct{}{}:
-	default:
-	}
-}
+func (h *housekeeper) wake() { signal(h.wakeC) }
 
 func (h *housekeeper) run(ctx context.Context) {
 	tick := time.NewTicker(houseTick)
@@ -88,6 +83,11 @@ func (h *housekeeper) last() {
 }
 
 func (h *housekeeper) eachQueue(ctx context.Context, do func(context.Context, relay.Queue) error) {
+	if h.b.health.admit() != nil {
+		return // nothing can be written; everything is done when it can
+	}
+	ctx, cancel := h.b.health.bound(ctx)
+	defer cancel()
 	for _, q := range h.b.queues {
 		if err := do(ctx, q); err != nil && ctx.Err() == nil {
 			h.b.log.Error().Err(err).Str("queue", q.String()).Msg("housekeeping failed; it is tried again")

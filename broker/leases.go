@@ -31,6 +31,7 @@ type slot struct {
 	queue    relay.Queue
 	lease    relay.Lease
 	revision uint64
+	unsure   bool // whether the last one was stored is not known
 	status   relay.DrainStatus
 	breaker  string
 	down     string       // why the circuit is not closed
@@ -42,20 +43,14 @@ func openLeases(ctx context.Context, b *Broker) (*leases, error) {
 	l := &leases{b: b, run: nuid.Next(), slots: map[string]*slot{}}
 	for token, q := range b.queues {
 		s := &slot{queue: q}
-		entry, err := b.kv.Get(ctx, leaseKey(q))
-		switch {
-		case errors.Is(err, jetstream.ErrKeyNotFound):
-		case err != nil:
-			return nil, fmt.Errorf("lease of %s: %w", q, err)
-		default:
-			if err := json.Unmarshal(entry.Value(), &s.lease); err != nil {
-				return nil, fmt.Errorf("lease of %s: %w", q, err)
-			}
-			s.revision, s.lease.Renewed = entry.Revision(), time.Now()
-		}
-		if s.pause, err = l.readPause(ctx, q); err != nil {
+		if err := l.read(ctx, s); err != nil {
 			return nil, err
 		}
+		pause, err := l.readPause(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		s.pause = pause
 		l.slots[token] = s
 	}
 	for _, destination := range destinations(b.options.Queues) {
@@ -66,6 +61,43 @@ func openLeases(ctx context.Context, b *Broker) (*leases, error) {
 		l.subs = append(l.subs, sub)
 	}
 	return l, nil
+}
+
+// read takes over what is stored of a lease.
+func (l *leases) read(ctx context.Context, s *slot) error {
+	entry, err := l.b.kv.Get(ctx, leaseKey(s.queue))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		s.unsure = false
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("lease of %s: %w", s.queue, err)
+	}
+	if entry.Revision() == s.revision {
+		s.unsure = false
+		return nil
+	}
+	var stored relay.Lease
+	if err := json.Unmarshal(entry.Value(), &stored); err != nil {
+		return fmt.Errorf("lease of %s: %w", s.queue, err)
+	}
+	s.lease, s.revision, s.unsure = stored, entry.Revision(), false
+	s.lease.Renewed = time.Now()
+	return nil
+}
+
+// anew is for a server that was started anew: a lease may have been stored
+// without our knowing, and the drains have to read their record again.
+func (l *leases) anew(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.run = nuid.Next()
+	for _, s := range l.slots {
+		if err := l.read(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *leases) close() {
@@ -101,6 +133,10 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 			continue
 		}
 		next, granted, wait, store := s.lease.Decide(r, time.Now())
+		if store && l.b.health.admit() != nil {
+			reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Wait: time.Second})
+			continue
+		}
 		if store {
 			if err := l.save(s, next); err != nil {
 				l.b.log.Error().Err(err).Str("queue", s.queue.String()).Msg("a lease could not be stored")
@@ -128,12 +164,21 @@ func (s *slot) heard(r relay.LeaseRequest, status relay.DrainStatus) {
 func (l *leases) save(s *slot, next relay.Lease) error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
+	ctx, loose := l.b.health.bound(ctx)
+	defer loose()
+	if s.unsure {
+		if err := l.read(ctx, s); err != nil {
+			return err
+		}
+		return errors.New("the lease was read again; it is decided when the drain asks again")
+	}
 	value, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
 	revision, err := l.b.kv.Update(ctx, leaseKey(s.queue), value, s.revision)
 	if err != nil {
+		s.unsure = true
 		return err
 	}
 	s.revision = revision

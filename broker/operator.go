@@ -34,6 +34,8 @@ func (b *Broker) Queues(ctx context.Context) ([]relay.QueueStatus, error) {
 
 // Queue is one row of the list.
 func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout) // the store may hang with its disk
+	defer cancel()
 	if !b.Known(q) {
 		return relay.QueueStatus{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
 	}
@@ -75,6 +77,8 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 // Message tells where a message stands: from the journal, its events, and its
 // letter.
 func (b *Broker) Message(ctx context.Context, id string) (relay.MessageStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout) // the store may hang with its disk
+	defer cancel()
 	token, _, ok := relay.ParseID(id)
 	q, known := b.queues[token]
 	if !ok || !known {
@@ -256,6 +260,10 @@ func (b *Broker) Replay(ctx context.Context, id string) (relay.Receipt, error) {
 }
 
 func (b *Broker) acceptReplay(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
+	if err := b.enter(len(m.Body)); err != nil {
+		return relay.Receipt{}, err
+	}
+	defer b.leave(len(m.Body))
 	err := b.store(ctx, m)
 	var taken *storedBefore
 	if err != nil && !errors.As(err, &taken) {

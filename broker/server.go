@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -36,18 +37,27 @@ type ListenOptions struct {
 }
 
 // embedded is the nats-server in this process. It has no port unless asked,
-// traps no signal and cannot end the process.
+// traps no signal and cannot end the process. It can be started anew within it,
+// because that alone makes JetStream write again after a full disk; connections
+// inside the process find the new one by themselves.
 type embedded struct {
-	server *server.Server
-	edge   nkeys.KeyPair            // may do everything; in this process only
-	drains map[string]nkeys.KeyPair // by destination; in this process only
-	fatal  atomic.Pointer[string]
-	log    zerolog.Logger
+	opts    *server.Options
+	current atomic.Pointer[server.Server]
+	edge    nkeys.KeyPair            // may do everything; in this process only
+	drains  map[string]nkeys.KeyPair // by destination; in this process only
+	log     zerolog.Logger
+
+	listening atomic.Pointer[string] // host:port
+	fatal     atomic.Pointer[string]
+	troubled  chan struct{} // holds one: the server has logged an error, look at its health
 }
 
-func startServer(dir string, always bool, queues []relay.Queue, listen *ListenOptions, log zerolog.Logger) (*embedded, error) {
-	e := &embedded{drains: map[string]nkeys.KeyPair{}, log: log}
-	opts := &server.Options{
+// errServerAway is what connections meet while the server is started anew.
+var errServerAway = errors.New("the embedded broker is being started")
+
+func startServer(ctx context.Context, dir string, always bool, queues []relay.Queue, listen *ListenOptions, log zerolog.Logger) (*embedded, error) {
+	e := &embedded{drains: map[string]nkeys.KeyPair{}, troubled: make(chan struct{}, 1), log: log}
+	e.opts = &server.Options{
 		ServerName:             "foreman-relay",
 		DontListen:             true,
 		NoSigs:                 true,
@@ -60,23 +70,15 @@ func startServer(dir string, always bool, queues []relay.Queue, listen *ListenOp
 		DisableJetStreamBanner: true,
 		MaxControlLine:         4096,
 	}
-	if err := e.admit(opts, queues); err != nil {
+	if err := e.admit(queues); err != nil {
 		return nil, err
 	}
 	if listen != nil {
-		if err := listen.apply(opts, queues); err != nil {
+		if err := listen.apply(e.opts, queues); err != nil {
 			return nil, err
 		}
 	}
-	s, err := server.NewServer(opts)
-	if err != nil {
-		return nil, fmt.Errorf("embedded broker: %w", err)
-	}
-	s.SetLoggerV2(&serverLog{e}, false, false, false)
-	e.server = s
-	s.Start()
-	if err := e.awaitHealthy(); err != nil {
-		e.stop()
+	if err := e.start(ctx); err != nil {
 		if listen != nil && strings.Contains(err.Error(), "address already in use") {
 			err = fmt.Errorf("broker address %s is in use: another program listens there; stop it, or give --broker-listen another address: %w", listen.Address, err)
 		}
@@ -85,9 +87,52 @@ func startServer(dir string, always bool, queues []relay.Queue, listen *ListenOp
 	return e, nil
 }
 
+// start starts a server and returns when every stream is recovered.
+func (e *embedded) start(ctx context.Context) error {
+	e.fatal.Store(nil)
+	s, err := server.NewServer(e.opts.Clone())
+	if err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	s.SetLoggerV2(&serverLog{e}, false, false, false)
+	s.Start()
+	if err := e.awaitHealthy(ctx, s); err != nil {
+		halt(s)
+		return err
+	}
+	if a, ok := s.Addr().(*net.TCPAddr); ok && a != nil {
+		e.opts.Port = a.Port // far drains find the next one where this one was
+		at := a.String()
+		e.listening.Store(&at)
+	}
+	e.current.Store(s)
+	return nil
+}
+
+// stop ends the server; who is connected is cut off.
+func (e *embedded) stop() {
+	if s := e.current.Swap(nil); s != nil {
+		halt(s)
+	}
+}
+
+func halt(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// InProcessConn connects to the server that runs now (nats.InProcessConnProvider).
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	s := e.current.Load()
+	if s == nil {
+		return nil, errServerAway
+	}
+	return s.InProcessConn()
+}
+
 // admit makes the users of this process. Their keys exist in memory only, and
 // only connections inside the process may use them.
-func (e *embedded) admit(opts *server.Options, queues []relay.Queue) error {
+func (e *embedded) admit(queues []relay.Queue) error {
 	inside := map[string]struct{}{jwt.ConnectionTypeInProcess: {}}
 	add := func(p *server.Permissions) (nkeys.KeyPair, error) {
 		kp, err := nkeys.CreateUser()
@@ -98,7 +143,7 @@ func (e *embedded) admit(opts *server.Options, queues []relay.Queue) error {
 		if err != nil {
 			return nil, fmt.Errorf("make a key: %w", err)
 		}
-		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: p, AllowedConnectionTypes: inside})
+		e.opts.Nkeys = append(e.opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: p, AllowedConnectionTypes: inside})
 		return kp, nil
 	}
 	var err error
@@ -176,17 +221,19 @@ func loadPool(file string) (*x509.CertPool, error) {
 
 // awaitHealthy waits until every stream is recovered. A stream that cannot be
 // recovered must stop the start: it would silently be made anew.
-func (e *embedded) awaitHealthy() error {
+func (e *embedded) awaitHealthy(ctx context.Context, s *server.Server) error {
 	const look = 10 * time.Millisecond
 	deadline := time.Now().Add(startTimeout)
 	for {
-		started := e.server.ReadyForConnections(look)
-		err := e.healthy()
+		started := s.ReadyForConnections(look)
+		err := e.health(s)
 		switch {
 		case started && err == nil:
 			return nil
 		case e.fatal.Load() != nil:
 			return fmt.Errorf("embedded broker: %w", err)
+		case ctx.Err() != nil:
+			return fmt.Errorf("embedded broker: %w", ctx.Err())
 		case time.Now().After(deadline):
 			return fmt.Errorf("embedded broker is not healthy after %v: %w (its log says why)", startTimeout, err)
 		case started:
@@ -195,24 +242,38 @@ func (e *embedded) awaitHealthy() error {
 	}
 }
 
+// healthy says what is wrong with the server, if anything. It waits as long as
+// a disk does that does not answer.
 func (e *embedded) healthy() error {
+	s := e.current.Load()
+	if s == nil {
+		return errServerAway
+	}
+	return e.health(s)
+}
+
+func (e *embedded) health(s *server.Server) error {
 	if f := e.fatal.Load(); f != nil {
 		return errors.New(*f)
 	}
-	if h := e.server.Healthz(&server.HealthzOptions{}); h.StatusCode != 200 {
+	if h := s.Healthz(&server.HealthzOptions{}); h.StatusCode != 200 {
 		return errors.New(h.Error)
 	}
 	return nil
 }
 
-// connect opens a connection inside the process.
+// inProcessWait is the pause between two tries to reach a server of this
+// process that is being started anew.
+const inProcessWait = 25 * time.Millisecond
+
+// connect opens a connection inside the process; it outlives the server.
 func (e *embedded) connect(name string, kp nkeys.KeyPair, more ...nats.Option) (*nats.Conn, error) {
 	public, err := kp.PublicKey()
 	if err != nil {
 		return nil, fmt.Errorf("public key of %s: %w", name, err)
 	}
-	options := append([]nats.Option{nats.Name(name), nats.InProcessServer(e.server),
-		nats.Nkey(public, kp.Sign), nats.MaxReconnects(-1)}, more...)
+	options := append([]nats.Option{nats.Name(name), nats.InProcessServer(e), nats.Nkey(public, kp.Sign),
+		nats.MaxReconnects(-1), nats.ReconnectWait(inProcessWait), nats.ReconnectJitter(inProcessWait, inProcessWait)}, more...)
 	nc, err := nats.Connect("", options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s to the embedded broker: %w", name, err)
@@ -220,17 +281,13 @@ func (e *embedded) connect(name string, kp nkeys.KeyPair, more ...nats.Option) (
 	return nc, nil
 }
 
-// address is where far drains dial to; empty without a port.
+// address is where far drains dial to, the same for every start; empty without
+// a port.
 func (e *embedded) address() string {
-	if a, ok := e.server.Addr().(*net.TCPAddr); ok && a != nil {
-		return a.String()
+	if a := e.listening.Load(); a != nil {
+		return *a
 	}
 	return ""
-}
-
-func (e *embedded) stop() {
-	e.server.Shutdown()
-	e.server.WaitForShutdown()
 }
 
 // serverLog passes the server's log on. Its Fatalf does not end the process: it
@@ -239,9 +296,12 @@ type serverLog struct{ e *embedded }
 
 func (l *serverLog) Noticef(f string, v ...any) { l.e.log.Debug().Msgf(f, v...) }
 func (l *serverLog) Warnf(f string, v ...any)   { l.e.log.Warn().Msgf(f, v...) }
-func (l *serverLog) Errorf(f string, v ...any)  { l.e.log.Error().Msgf(f, v...) }
-func (l *serverLog) Debugf(f string, v ...any)  { l.e.log.Debug().Msgf(f, v...) }
-func (l *serverLog) Tracef(f string, v ...any)  { l.e.log.Trace().Msgf(f, v...) }
+func (l *serverLog) Errorf(f string, v ...any) {
+	l.e.log.Error().Msgf(f, v...)
+	signal(l.e.troubled)
+}
+func (l *serverLog) Debugf(f string, v ...any) { l.e.log.Debug().Msgf(f, v...) }
+func (l *serverLog) Tracef(f string, v ...any) { l.e.log.Trace().Msgf(f, v...) }
 func (l *serverLog) Fatalf(f string, v ...any) {
 	text := strings.TrimSpace(fmt.Sprintf(f, v...))
 	l.e.fatal.Store(&text)

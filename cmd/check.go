@@ -85,6 +85,7 @@ func (c *Config) checkLimits() error {
 		within("limits.quota", l.Quota, 1<<20, 1<<50),
 		within("limits.dead_letter_quota", l.DeadLetterQuota, 1<<20, 1<<50),
 		within("limits.reserve", l.Reserve, 0, 1<<50),
+		within("limits.max_waiting", l.MaxWaiting, 1, 100_000),
 		within("limits.max_body", l.MaxBody, 1<<10, broker.MaxBody),
 		within("limits.body_timeout", l.BodyTimeout, time.Second, 10*time.Minute),
 		within("limits.journal_window", l.JournalWindow, time.Second, 30*24*time.Hour),

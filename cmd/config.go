@@ -96,6 +96,7 @@ type Limits struct {
 	Quota           ByteSize      `yaml:"quota" json:"quota"`                         // of each queue's journal
 	DeadLetterQuota ByteSize      `yaml:"dead_letter_quota" json:"dead_letter_quota"` // of each organization's dead letters
 	Reserve         ByteSize      `yaml:"reserve" json:"reserve"`                     // of the disk, kept free; 0: chosen by its size
+	MaxWaiting      int           `yaml:"max_waiting" json:"max_waiting"`             // requests that wait for the disk at one time; more get 429
 	MaxBody         ByteSize      `yaml:"max_body" json:"max_body"`                   // of a request, decoded
 	BodyTimeout     time.Duration `yaml:"body_timeout" json:"body_timeout"`
 	JournalWindow   time.Duration `yaml:"journal_window" json:"journal_window"` // settled messages stay so long
@@ -120,7 +121,7 @@ func defaultConfig() Config {
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
-		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxBody: broker.MaxBody,
+		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
 			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane},

@@ -27,9 +27,35 @@ func instanceOf(dir string) (string, error) {
 		host = "localhost"
 	}
 	name := host + "-" + strings.ToLower(rand.Text())
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, []byte(name+"\n"), 0o600); err != nil {
+	if err := writeSynced(path, name+"\n"); err != nil {
 		return "", fmt.Errorf("name this state directory: %w", err)
 	}
-	return name, os.Rename(temporary, path)
+	return name, nil
+}
+
+// writeSynced writes a small file whole and waits until it is on the disk: a name
+// that a power cut takes away would make the next drain wait for the lease of a
+// stranger.
+func writeSynced(path, text string) error {
+	temporary := path + ".new"
+	if err := writeAndSync(temporary, text); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func writeAndSync(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -121,7 +121,7 @@ func (s *server) openBroker(ctx context.Context) error {
 	}
 	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
-		ReserveBytes: int64(c.Limits.Reserve), Log: s.log}
+		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, Log: s.log}
 	if c.Broker.Listen != "" {
 		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
 	}
@@ -184,9 +184,10 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), collectors.NewGoCollector(),
+	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), handlers.NewStorageCollector(s.broker.Storage), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Config: s.config, Version: Version(), Registry: s.registry, Log: s.log})
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Storage: s.broker.Storage, Config: s.config,
+		Version: Version(), Registry: s.registry, Log: s.log})
 	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
 	return nil
 }

@@ -55,6 +55,7 @@ func TestSurface(t *testing.T) {
 		"audit": operator("queue"), "completion": nil,
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
+		"doctor":    append(slices.Clone(serve), "output", "timeout"),
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
 		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,
 	}

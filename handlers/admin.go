@@ -21,7 +21,8 @@ type AdminOptions struct {
 	Operator relay.Operator
 	Intake   relay.Intake // for readiness
 	Edge     *Edge        // takes what is enqueued here
-	Config   any          // the effective configuration; holds no secrets
+	Storage  func() relay.Storage
+	Config   any // the effective configuration; holds no secrets
 	Version  string
 	Registry *prometheus.Registry
 	Log      zerolog.Logger
@@ -52,6 +53,7 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.POST("/dead-letters/:id/replay", a.replay)
 	g.DELETE("/dead-letters/:id", a.discard)
 	g.POST("/audit", a.audit)
+	g.GET("/storage", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Storage()) })
 	g.GET("/config", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Config) })
 	g.GET("/version", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]string{"version": a.Version}) })
 	addHealth(e, o.Intake)

@@ -159,6 +159,17 @@ func (c *Client) Config(ctx context.Context) (v json.RawMessage, err error) {
 	return v, err
 }
 
+// Storage is how disk and store of the process that answers are.
+func (c *Client) Storage(ctx context.Context) (s relay.Storage, err error) {
+	err = c.call(ctx, http.MethodGet, "/storage", &s)
+	return s, err
+}
+
+// Ready is nil when the process that answers takes requests.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.exchange(ctx, http.MethodGet, "/readyz", nil, nil, nil)
+}
+
 // Version is the version of the process that answers.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var v struct {
@@ -194,17 +205,17 @@ func queueValues(q *relay.Queue) url.Values {
 
 // call makes one exchange; the answer's JSON goes into v unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, v any) error {
-	return c.exchange(ctx, method, path, nil, nil, v)
+	return c.exchange(ctx, method, adminPrefix+path, nil, nil, v)
 }
 
-// exchange is call with headers and a body.
+// exchange is call with headers and a body, for any path.
 func (c *Client) exchange(ctx context.Context, method, path string, h http.Header, content []byte, v any) error {
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+adminPrefix+path, bytes.NewReader(content))
+	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+path, bytes.NewReader(content))
 	if err != nil {
 		return &relay.Error{Code: relay.CodeMalformed, Detail: "the request cannot be made", Err: err}
 	}

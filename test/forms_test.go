@@ -17,6 +17,7 @@ import (
 type form struct {
 	t       *testing.T
 	foreman *standin.Server
+	state   string
 	url     string
 	socket  string
 	edge    *harness.Process
@@ -37,26 +38,38 @@ func inBothForms(t *testing.T, f func(t *testing.T, start func(args ...string) *
 // startForm starts stand-in, edge and drain. args are for whoever delivers.
 func startForm(t *testing.T, far bool, args ...string) *form {
 	t.Helper()
-	f := &form{t: t, foreman: standin.New()}
+	f := newForm(t, filepath.Join(t.TempDir(), "state"))
+	f.start(far, args...)
+	return f
+}
+
+// newForm starts the stand-in; state is where the edge will keep its state.
+func newForm(t *testing.T, state string) *form {
+	t.Helper()
+	f := &form{t: t, foreman: standin.New(), state: state}
 	require.NoError(t, f.foreman.Start("127.0.0.1:0"))
 	t.Cleanup(f.foreman.Stop)
-	dir := t.TempDir()
-	address := harness.FreeAddress(t)
-	f.url, f.socket = "http://"+address, filepath.Join(dir, "state", "admin.sock")
-	serve := []string{"serve", "--listen", address, "--state-dir", filepath.Join(dir, "state"), "--log-level", "warn"}
+	return f
+}
+
+// start starts edge and drain.
+func (f *form) start(far bool, args ...string) {
+	f.t.Helper()
+	address := harness.FreeAddress(f.t)
+	f.url, f.socket = "http://"+address, filepath.Join(f.state, "admin.sock")
+	serve := []string{"serve", "--listen", address, "--state-dir", f.state, "--log-level", "warn"}
 	if !far {
-		f.edge = harness.Start(t, append(append(serve, "--foreman-url", f.foreman.URL()), args...)...)
+		f.edge = harness.Start(f.t, append(append(serve, "--foreman-url", f.foreman.URL()), args...)...)
 		f.awaitReady()
-		return f
+		return
 	}
-	f.certs, f.broker = filepath.Join(dir, "pki"), harness.FreeAddress(t)
-	_, errs, code := harness.Command(t, "pki", "init", f.certs)
-	require.Zero(t, code, errs)
-	f.edge = harness.Start(t, append(serve, "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
+	f.certs, f.broker = filepath.Join(f.t.TempDir(), "pki"), harness.FreeAddress(f.t)
+	_, errs, code := harness.Command(f.t, "pki", "init", f.certs)
+	require.Zero(f.t, code, errs)
+	f.edge = harness.Start(f.t, append(serve, "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
 		"--broker-key", f.cert("edge.key"), "--broker-client-ca", f.cert("ca.crt"))...)
 	f.awaitReady()
 	f.startDrain(args...)
-	return f
 }
 
 func (f *form) cert(name string) string { return filepath.Join(f.certs, name) }

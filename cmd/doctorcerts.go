@@ -1,0 +1,99 @@
+package cmd
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// expiresSoon is when a certificate becomes a warning.
+const expiresSoon = 30 * 24 * time.Hour
+
+// examineCertificates looks at every certificate and key that the configuration
+// names.
+func examineCertificates(c Config, now time.Time) []finding {
+	var all []finding
+	for _, pair := range [][3]string{{"tls", c.TLS.Cert, c.TLS.Key}, {"broker", c.Broker.Cert, c.Broker.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}} {
+		if pair[1] != "" {
+			all = append(all, examineFile(pair[0]+".cert", pair[1], now), examineKey(pair[0]+".key", pair[1], pair[2]))
+		}
+	}
+	for _, ca := range [][2]string{{"tls.client_ca", c.TLS.ClientCA}, {"broker.ca", c.Broker.CA}, {"foreman.ca", c.Foreman.CA}} {
+		if ca[1] != "" {
+			all = append(all, examineFile(ca[0], ca[1], now))
+		}
+	}
+	return all
+}
+
+// examineFile says when the first certificate of a file ends that does.
+func examineFile(key, path string, now time.Time) finding {
+	f := finding{Level: levelOK, Check: key, Where: path}
+	certificates, err := readCertificates(path)
+	if err != nil {
+		f.Level, f.What, f.Do = levelFail, err.Error(), "name a file with certificates in PEM"
+		return f
+	}
+	first := certificates[0]
+	for _, cert := range certificates {
+		if cert.NotAfter.Before(first.NotAfter) {
+			first = cert
+		}
+		if now.Before(cert.NotBefore) {
+			f.Level, f.What = levelFail, fmt.Sprintf("%q is not valid before %s", cert.Subject.String(), cert.NotBefore.UTC().Format(time.DateTime))
+			f.Do = "set the clock right, or wait"
+			return f
+		}
+	}
+	f.What = fmt.Sprintf("%q is valid until %s", first.Subject.String(), first.NotAfter.UTC().Format(time.DateOnly))
+	switch left := first.NotAfter.Sub(now); {
+	case left <= 0:
+		f.Level, f.What, f.Do = levelFail, fmt.Sprintf("%q has ended on %s", first.Subject.String(), first.NotAfter.UTC().Format(time.DateOnly)), "replace it and start the relay again"
+	case left < expiresSoon:
+		f.Level, f.Do = levelWarn, "replace it before it ends, and start the relay again"
+	}
+	return f
+}
+
+// examineKey says whether a key belongs to its certificate, and who may read it.
+func examineKey(key, cert, path string) finding {
+	f := finding{Level: levelOK, Check: key, Where: path, What: "it belongs to its certificate"}
+	if _, err := tls.LoadX509KeyPair(cert, path); err != nil {
+		f.Level, f.What, f.Do = levelFail, err.Error(), "name the key of "+cert
+		return f
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 {
+		f.Level, f.What, f.Do = levelWarn, fmt.Sprintf("everybody on this machine may use it (mode %04o)", info.Mode().Perm()), "chmod o= "+path
+	}
+	return f
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var all []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("a certificate cannot be read: %w", err)
+		}
+		all = append(all, cert)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("it holds no certificate in PEM")
+	}
+	return all, nil
+}
