@@ -1,5 +1,5 @@
 # Everything here is also a plain command; see CONTRIBUTING.md.
-.PHONY: help build test lint vuln demo fuzz kills bench
+.PHONY: help build test lint vuln demo fuzz kills powercut bench
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -24,6 +24,10 @@ fuzz: ## every fuzz target for 30 s
 
 kills: ## the kill and takeover tests, ten times over (about 20 minutes)
 	go test -race -count=10 -timeout 60m -run 'TestKills|TestTakeover' ./test
+
+powercut: ## the power of an emulated machine is cut again and again (about 5 minutes; installs qemu)
+	test/powercut/install
+	go run ./test/powercut $(POWERCUT)
 
 bench: ## the benchmarks that exist so far
 	go test -run '^$$' -bench . -benchtime 2s ./broker ./relay ./schemas

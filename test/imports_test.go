@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"test/foreman":          {},
 	"test/foreman/stand-in": {"test/foreman"},
 	"test/demo":             {"handlers", "relay", "test/foreman"},
+	"test/powercut":         {"handlers", "relay", "test/foreman"},
 }
 
 // beyond is what each part of the domain must not know of the world.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,29 +34,34 @@ const (
 // The emulated machine is slow, and the host may be busy.
 const (
 	deviceTimeout = 30 * time.Second
-	readyTimeout  = 2 * time.Minute
+	readyTimeout  = time.Minute
 )
 
 // guest is the one process of the machine, beside the relay.
 type guest struct {
 	job job
+	log tail // of the relay
 
 	mu   sync.Mutex
 	port *os.File
 }
 
-// runGuest is the machine's init: it never returns, the host cuts the power.
+// runGuest is the machine's init. It does not end: the host cuts the power. Only
+// where the host cannot be told it does, and the kernel with it.
 func runGuest() {
 	g := &guest{}
-	if err := g.run(); err != nil {
-		g.tell(note{Kind: noteFailed, Text: err.Error()})
-		fmt.Println("powercut:", err) // the console, in case that the port is what failed
+	err := g.run()
+	fmt.Println("powercut:", err) // on the console
+	if g.port == nil {
+		return
 	}
+	g.tell(note{Kind: noteFailed, Text: err.Error()})
 	for {
-		time.Sleep(time.Hour) // an init that ends is a panic
+		time.Sleep(time.Hour)
 	}
 }
 
+// run returns why it had to end.
 func (g *guest) run() error {
 	if err := g.setUp(); err != nil {
 		return err
@@ -92,11 +98,8 @@ func (g *guest) setUp() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	port, err := await(guestPort)
-	if err != nil {
-		return err
-	}
-	if g.port, err = os.OpenFile(port, os.O_WRONLY, 0); err != nil {
+	var err error
+	if g.port, err = openPort(); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(guestJob)
@@ -110,6 +113,20 @@ func (g *guest) setUp() error {
 		return fmt.Errorf("loopback: %w", err)
 	}
 	return mountDisk()
+}
+
+// openPort tries again: the device is there before the host has opened its end.
+func openPort() (*os.File, error) {
+	for deadline := time.Now().Add(deviceTimeout); ; time.Sleep(10 * time.Millisecond) {
+		path, err := await(guestPort)
+		if err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err == nil || time.Now().After(deadline) {
+			return f, err
+		}
+	}
 }
 
 func mountDisk() error {
@@ -178,7 +195,7 @@ func (g *guest) startRelay() (died chan error, err error) {
 	}
 	cmd := exec.Command(guestRelay, "serve", "--listen", guestAddress, "--state-dir", guestState,
 		"--durability", g.job.Mode, "--foreman-url", foreman.URL(), "--log-level", "warn")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = os.Stdout, io.MultiWriter(os.Stdout, &g.log)
 	cmd.Env = []string{"HOME=/tmp", "TMPDIR=/tmp"}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -186,7 +203,7 @@ func (g *guest) startRelay() (died chan error, err error) {
 	died = make(chan error, 1)
 	go func() {
 		err := cmd.Wait()
-		died <- fmt.Errorf("%s (%v); the console says why", cmd.ProcessState, err)
+		died <- fmt.Errorf("%v; it wrote at last: %s", err, g.log.String())
 	}()
 	return died, nil
 }
@@ -226,8 +243,8 @@ func (g *guest) look(client *handlers.Client) error {
 // tell is one write, taken by the host before it returns.
 func (g *guest) tell(n note) {
 	line, err := json.Marshal(n)
-	if err != nil || g.port == nil {
-		return // the console has it
+	if err != nil {
+		return // a note can be encoded
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,7 +26,7 @@ func (g *guest) awaitReady(died <-chan error) error {
 		case err := <-died:
 			return fmt.Errorf("the relay did not start: %w", err)
 		case <-ctx.Done():
-			return errors.New("the relay was not ready in time")
+			return fmt.Errorf("the relay was not ready within %v; it wrote at last: %s", readyTimeout, g.log.String())
 		case <-time.After(20 * time.Millisecond): // another process: there is no signal to wait for
 		}
 		resp, err := http.Get("http://" + guestAddress + "/readyz")

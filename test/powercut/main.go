@@ -38,6 +38,7 @@ var errFailed = errors.New("the promise is not kept")
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == guestWord {
 		runGuest()
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx)
