@@ -202,8 +202,8 @@ func (g *guest) startRelay() (died chan error, err error) {
 	}
 	died = make(chan error, 1)
 	go func() {
-		err := cmd.Wait()
-		died <- fmt.Errorf("%v; it wrote at last: %s", err, g.log.String())
+		_ = cmd.Wait() // its state says the same
+		died <- fmt.Errorf("%s; it wrote at last: %s", cmd.ProcessState, g.log.String())
 	}()
 	return died, nil
 }

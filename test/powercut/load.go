@@ -75,7 +75,7 @@ func (g *guest) post(client *http.Client, p, i int) error {
 	if err := json.Unmarshal(answer, &receipt); err != nil || resp.StatusCode != http.StatusCreated {
 		return fmt.Errorf("a report was answered with %s: %.300s", resp.Status, answer)
 	}
-	g.tell(note{Kind: noteAcked, Stored: stored{receipt.ID, relay.DigestOf(body)}, Durability: string(receipt.Durability)})
+	g.tell(note{Kind: noteAcked, Stored: stored{receipt.ID, relay.DigestOf(body)}, Durability: receipt.Durability})
 	return nil
 }
 

@@ -78,7 +78,7 @@ func (m *machine) awaitEnd() {
 func (m *machine) serveDisk(d *Disk) error {
 	conn, err := m.disk.Accept()
 	if err != nil {
-		return nil //nolint:nilerr // it was closed: the machine is off already
+		return nil // it was closed: the machine is off already
 	}
 	defer func() { _ = conn.Close() }() // the machine is gone
 	return ServeNBD(conn, d)
