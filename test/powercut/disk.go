@@ -15,7 +15,10 @@ import (
 // sectorSize is what a disk writes whole or not at all, in bytes.
 const sectorSize = 512
 
-var errUnaligned = errors.New("not on whole sectors of the disk")
+var (
+	errUnaligned = errors.New("not on whole sectors of the disk")
+	errNoPower   = errors.New("the disk has no power")
+)
 
 // Disk is a disk with a volatile cache, as most are: what is written is read
 // back at once, and survives a power cut only when a flush came after it. At a
@@ -25,11 +28,12 @@ var errUnaligned = errors.New("not on whole sectors of the disk")
 //
 // It never forgets what was flushed; so whoever loses data on it has not flushed.
 type Disk struct {
-	// FlushTime is how long a flush takes. A cut in the meantime finds nothing
-	// flushed: the longer, the more is at stake.
+	// FlushTime is how long a flush takes. Without power in the meantime nothing
+	// is flushed: the longer, the more is at stake.
 	FlushTime time.Duration
 
 	mu    sync.Mutex
+	off   chan struct{} // closed while there is no power
 	image *os.File
 	size  int64
 	cache map[int64][][]byte // by sector: what was written since the last flush, oldest first
@@ -50,7 +54,7 @@ func OpenDisk(path string) (*Disk, error) {
 		_ = f.Close() // nothing was written
 		return nil, err
 	}
-	return &Disk{image: f, size: info.Size(), cache: map[int64][][]byte{}}, nil
+	return &Disk{image: f, size: info.Size(), cache: map[int64][][]byte{}, off: make(chan struct{})}, nil
 }
 
 // Close closes the image.
@@ -61,11 +65,11 @@ func (d *Disk) Size() int64 { return d.size }
 
 // Read reads whole sectors: the last that was written.
 func (d *Disk) Read(p []byte, offset int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err := d.check(p, offset); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if _, err := io.ReadFull(io.NewSectionReader(d.image, offset, int64(len(p))), p); err != nil {
 		return err
 	}
@@ -80,11 +84,11 @@ func (d *Disk) Read(p []byte, offset int64) error {
 // Write writes whole sectors into the cache; with through (FUA) they are on the
 // disk before it returns.
 func (d *Disk) Write(p []byte, offset int64, through bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err := d.check(p, offset); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for at := 0; at < len(p); at += sectorSize {
 		sector := (offset + int64(at)) / sectorSize
 		if through {
@@ -102,9 +106,15 @@ func (d *Disk) Write(p []byte, offset int64, through bool) error {
 
 // Flush returns when all that was written before is on the disk.
 func (d *Disk) Flush() error {
-	time.Sleep(d.FlushTime)
+	select {
+	case <-time.After(d.FlushTime):
+	case <-d.powerless(): // one that is under way comes to nothing
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.powered() {
+		return errNoPower
+	}
 	for sector, versions := range d.cache {
 		if err := d.keep(sector, versions[len(versions)-1]); err != nil {
 			return err
@@ -114,13 +124,42 @@ func (d *Disk) Flush() error {
 	return nil
 }
 
-// Cut is the power cut: of each sector that was written since the last flush, one
+// SwitchOff takes the disk's power, at once: from now on everything is
+// errNoPower, a flush that is under way too, until after the Cut.
+func (d *Disk) SwitchOff() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.powered() {
+		close(d.off)
+	}
+}
+
+func (d *Disk) powerless() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.off
+}
+
+// powered is for holders of mu.
+func (d *Disk) powered() bool {
+	select {
+	case <-d.off:
+		return false
+	default:
+		return true
+	}
+}
+
+// Cut is what a power cut leaves, and the power is back: of each sector that was written since the last flush, one
 // of its new contents survives with the probability keep, else what was there
 // before. It returns how many sectors were at stake, and how many survived. The
 // same cache and the same chances give the same disk.
 func (d *Disk) Cut(chance *rand.Rand, keep float64) (unflushed, kept int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.powered() {
+		d.off = make(chan struct{})
+	}
 	unflushed = len(d.cache)
 	for _, sector := range slices.Sorted(maps.Keys(d.cache)) {
 		versions := d.cache[sector]
@@ -141,7 +180,11 @@ func (d *Disk) keep(sector int64, content []byte) error {
 	return err
 }
 
+// check is for holders of mu.
 func (d *Disk) check(p []byte, offset int64) error {
+	if !d.powered() {
+		return errNoPower
+	}
 	if offset < 0 || offset%sectorSize != 0 || len(p)%sectorSize != 0 || offset > d.size-int64(len(p)) {
 		return fmt.Errorf("%d bytes at %d: %w", len(p), offset, errUnaligned)
 	}

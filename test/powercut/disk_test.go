@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -111,6 +112,25 @@ func TestDiskWritesThroughItsCache(t *testing.T) {
 	_, _, err := d.Cut(chance(1), 1)
 	require.NoError(t, err)
 	require.Equal(t, "abaa", letters(t, d)[:4])
+}
+
+// A flush that was not answered when the power went has flushed nothing.
+func TestDiskWithoutPowerFinishesNothing(t *testing.T) {
+	d, _ := newDisk(t)
+	d.FlushTime = time.Hour
+	write(t, d, 'a', 0, 4, false)
+	flushed := make(chan error)
+	go func() { flushed <- d.Flush() }()
+	d.SwitchOff()
+	d.SwitchOff() // harmless
+	require.ErrorIs(t, <-flushed, errNoPower)
+	require.ErrorIs(t, d.Write(sectors('b', 1), 0, true), errNoPower)
+	require.ErrorIs(t, d.Read(sectors('b', 1), 0), errNoPower)
+
+	unflushed, _, err := d.Cut(chance(1), 0)
+	require.NoError(t, err)
+	require.Equal(t, 4, unflushed)
+	require.Equal(t, "....", letters(t, d)[:4], "and the power is back")
 }
 
 func TestDiskCutsTheSameFromTheSameSeed(t *testing.T) {

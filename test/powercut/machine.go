@@ -17,6 +17,7 @@ import (
 // machine is an emulated computer that is switched on.
 type machine struct {
 	cmd   *exec.Cmd
+	power *Disk     // which goes with the machine's
 	notes chan note // closed when the machine is off and all that it said was read
 	disk  net.Listener
 	port  net.Listener
@@ -33,7 +34,7 @@ const maxNote = 1 << 20
 // switchOn boots a kernel with an initrd in dir, on a disk. The notes must be
 // read to their end.
 func switchOn(ctx context.Context, dir, image, initrd string, d *Disk) (*machine, error) {
-	m := &machine{notes: make(chan note)}
+	m := &machine{notes: make(chan note), power: d}
 	var err error
 	if m.disk, err = net.Listen("unix", filepath.Join(dir, "disk.sock")); err != nil {
 		return nil, err
@@ -61,8 +62,12 @@ func switchOn(ctx context.Context, dir, image, initrd string, d *Disk) (*machine
 	return m, nil
 }
 
-// cut cuts the power, in the middle of whatever the machine does.
-func (m *machine) cut() { _ = m.cmd.Process.Kill() } // it may be off already
+// cut cuts the power, in the middle of whatever the machine does: the disk's
+// first, so that it finishes nothing that the emulator still asks for.
+func (m *machine) cut() {
+	m.power.SwitchOff()
+	_ = m.cmd.Process.Kill() // it may be off already
+}
 
 // wait waits for the end; an error is one of the disk's connection.
 func (m *machine) wait() error {

@@ -53,8 +53,9 @@ var (
 )
 
 // ServeNBD serves the disk to one client until it goes. Requests are answered one
-// after the other, so a flush covers all that was answered before. That the
-// connection breaks off is no error: that is what a power cut looks like.
+// after the other, so a flush covers all that was answered before. A disk without
+// power answers nothing more. That the connection breaks off is no error: that is
+// what a power cut looks like.
 func ServeNBD(conn net.Conn, d *Disk) error {
 	s := &session{r: bufio.NewReaderSize(conn, 1<<20), w: bufio.NewWriterSize(conn, 1<<20), disk: d}
 	err := s.agree()
@@ -62,6 +63,9 @@ func ServeNBD(conn net.Conn, d *Disk) error {
 		if err = s.serve(); err == nil && s.r.Buffered() == 0 {
 			err = s.w.Flush()
 		}
+	}
+	if errors.Is(err, errNoPower) {
+		_, err = io.Copy(io.Discard, s.r) // silence, to the client's end
 	}
 	var broken *net.OpError
 	if errors.Is(err, errDisconnect) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &broken) {
@@ -174,6 +178,9 @@ func (s *session) serve() error {
 		return errDisconnect
 	default:
 		err = errUnaligned
+	}
+	if errors.Is(err, errNoPower) {
+		return err
 	}
 	s.reply(q, data, err)
 	return nil

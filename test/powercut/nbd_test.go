@@ -116,6 +116,24 @@ func TestNBDEndsWithItsClient(t *testing.T) {
 	require.NoError(t, <-c.ends)
 }
 
+// Without power there is no answer, and no end before the client's.
+func TestNBDIsSilentWithoutPower(t *testing.T) {
+	d, _ := newDisk(t)
+	c := dialNBD(t, d)
+	c.agree(d.Size())
+	require.Zero(t, c.ask(0, commandWrite, 0, sectorSize, sectors('a', 1)))
+	d.SwitchOff()
+	c.say(request{magicRequest, 0, commandFlush, 1, 0, 0})
+	require.NoError(t, c.conn.(*net.UnixConn).CloseWrite())
+	require.NoError(t, <-c.ends)
+	rest, err := io.ReadAll(c.conn)
+	require.NoError(t, err)
+	require.Empty(t, rest)
+	unflushed, _, err := d.Cut(chance(1), 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, unflushed)
+}
+
 func TestNBDRefusesWhatItDoesNotSpeak(t *testing.T) {
 	d, _ := newDisk(t)
 	c := dialNBD(t, d)
