@@ -25,7 +25,7 @@ fuzz: ## every fuzz target for 30 s
 kills: ## the kill and takeover tests, ten times over (about 20 minutes)
 	go test -race -count=10 -timeout 60m -run 'TestKills|TestTakeover' ./test
 
-powercut: ## the power of an emulated machine is cut again and again (about 5 minutes; installs qemu)
+powercut: ## the power of an emulated machine is cut again and again (2 to 5 minutes; installs qemu)
 	test/powercut/install
 	go run ./test/powercut $(POWERCUT)
 
