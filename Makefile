@@ -1,5 +1,5 @@
 # Everything here is also a plain command; see CONTRIBUTING.md.
-.PHONY: help build test lint vuln demo fuzz kills clients bench
+.PHONY: help build test lint vuln demo fuzz kills clients powercut bench
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,5 +29,9 @@ clients: ## Debian's Puppet and Ansible against the relay; installs them
 	.ci/install puppet ansible python3-requests
 	CI=true go test -count=1 -timeout 5m -v ./test/clients
 
-bench: ## the benchmarks that exist so far
-	go test -run '^$$' -bench . -benchtime 2s ./broker ./relay ./schemas
+powercut: ## the power of an emulated machine is cut again and again (2 to 5 minutes; installs qemu)
+	test/powercut/install
+	go run ./test/powercut $(POWERCUT)
+
+bench: ## the relay beside the least one could write around JetStream, as ratios (about 20 minutes)
+	go run ./test/bench $(BENCH)

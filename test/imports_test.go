@@ -30,6 +30,9 @@ var arrows = map[string][]string{
 	"test/foreman":          {},
 	"test/foreman/stand-in": {"test/foreman"},
 	"test/demo":             {"handlers", "relay", "test/foreman"},
+	"test/bench":            {},
+	"test/bench/baseline":   {},
+	"test/powercut":         {"handlers", "relay", "test/foreman"},
 }
 
 // beyond is what each part of the domain must not know of the world.

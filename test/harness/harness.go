@@ -53,17 +53,23 @@ func Binary(t testing.TB) string {
 
 // Process is one running program and what it has written.
 type Process struct {
-	t    testing.TB
-	args []string
-	cmd  *exec.Cmd
-	log  *logBuffer
-	done chan struct{}
+	t     testing.TB
+	under []string // a command that becomes the program
+	args  []string
+	cmd   *exec.Cmd
+	log   *logBuffer
+	done  chan struct{}
 }
 
 // Start starts the program; it is killed with the test if it still runs then.
 func Start(t testing.TB, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, args: args, log: &logBuffer{}}
+	return startUnder(t, nil, args)
+}
+
+func startUnder(t testing.TB, under, args []string) *Process {
+	t.Helper()
+	p := &Process{t: t, under: under, args: args, log: &logBuffer{}}
 	p.start()
 	t.Cleanup(func() {
 		p.Kill()
@@ -76,7 +82,8 @@ func Start(t testing.TB, args ...string) *Process {
 
 func (p *Process) start() {
 	p.t.Helper()
-	p.cmd = exec.Command(Binary(p.t), p.args...)
+	command := append(append([]string{}, p.under...), append([]string{Binary(p.t)}, p.args...)...)
+	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = append(os.Environ(), "GOTRACEBACK=all")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
