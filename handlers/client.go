@@ -67,7 +67,7 @@ func (c *Client) Enqueue(ctx context.Context, s relay.Submission) (r relay.Recei
 		}
 		h.Set(name, value)
 	}
-	err = c.exchange(ctx, http.MethodPost, queuePath(s.Queue)+"/messages", h, s.Body, &r)
+	err = c.exchange(ctx, http.MethodPost, adminPrefix+queuePath(s.Queue)+"/messages", h, s.Body, &r)
 	return r, err
 }
 
