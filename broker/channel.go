@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,8 @@ type Channel struct {
 	nc          *nats.Conn
 	log         zerolog.Logger
 	nudged      chan struct{}
+
+	up atomic.Bool // asking the connection takes the lock that every publish takes
 
 	mu     sync.Mutex
 	link   context.Context // ends when the connection is lost, and is replaced
@@ -93,6 +96,9 @@ func (b *Broker) Connect(destination string) (*Channel, error) {
 
 // listen waits for the edge to ask for a renewal.
 func (c *Channel) listen() error {
+	if c.nc.IsConnected() { // what the handlers say comes a little later
+		c.up.Store(true)
+	}
 	_, err := c.nc.Subscribe(nudgeSubject(c.destination), func(*nats.Msg) {
 		select {
 		case c.nudged <- struct{}{}:
@@ -118,7 +124,9 @@ func newChannel(destination string, log zerolog.Logger) *Channel {
 func (c *Channel) options() []nats.Option {
 	return []nats.Option{
 		nats.CustomInboxPrefix(inboxPrefix(c.destination)),
+		nats.ConnectHandler(func(*nats.Conn) { c.up.Store(true) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.up.Store(false)
 			c.relink()
 			if err != nil {
 				c.log.Warn().Err(err).Msg("the connection to the broker was lost; connecting again")
@@ -129,7 +137,10 @@ func (c *Channel) options() []nats.Option {
 			defer c.mu.Unlock()
 			c.why = err
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { c.log.Info().Msg("connected to the broker again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			c.up.Store(true)
+			c.log.Info().Msg("connected to the broker again")
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if !c.isClosed() {
 				c.log.Warn().Err(err).Msg("broker connection")
@@ -154,7 +165,7 @@ func (c *Channel) linked() context.Context {
 
 // call bounds one request: by time, and by the connection it is made on.
 func (c *Channel) call(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if !c.nc.IsConnected() {
+	if !c.up.Load() {
 		return nil, nil, c.noLink()
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -223,5 +234,5 @@ func (c *Channel) Journal(q relay.Queue) (relay.Journal, error) {
 	if err := CheckQueue(q); err != nil {
 		return nil, err
 	}
-	return &journal{c: c, queue: q, token: q.Token(), stream: journalStream(q)}, nil
+	return &journal{c: c, queue: q, token: q.Token(), stream: journalStream(q), ahead: newAhead(c.nc, journalStream(q))}, nil
 }

@@ -93,7 +93,24 @@ func getBatch(ctx context.Context, nc *nats.Conn, subject, filter string, from u
 	if filter == "" {
 		filter = ">"
 	}
-	body, err := json.Marshal(getRequest{Sequence: from, NextFor: filter, Batch: max, MaxBytes: batchBytes})
+	return getMany(ctx, nc, subject, getRequest{Sequence: from, NextFor: filter, Batch: max, MaxBytes: batchBytes})
+}
+
+// getRun reads up to max messages from sequence from on, of at most so many
+// bytes but for the first.
+func getRun(ctx context.Context, nc *nats.Conn, subject string, from uint64, max, bytes int) (batch []*stored, more bool, err error) {
+	if max == 1 {
+		s, err := get(ctx, nc, subject, &getRequest{Sequence: from})
+		if err != nil {
+			return nil, false, err
+		}
+		return []*stored{s}, false, nil
+	}
+	return getMany(ctx, nc, subject, getRequest{Sequence: from, NextFor: ">", Batch: max, MaxBytes: bytes})
+}
+
+func getMany(ctx context.Context, nc *nats.Conn, subject string, r getRequest) (batch []*stored, more bool, err error) {
+	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, false, err
 	}

@@ -28,8 +28,9 @@ type journal struct {
 	token  string
 	stream string
 
-	pull *pull // the outstanding one; only the reader touches it
-	last uint64
+	ahead *ahead
+	pull  *pull // the outstanding one; only the reader touches it
+	last  uint64
 }
 
 // Ledger reads checkpoint and events.
@@ -63,6 +64,7 @@ func (j *journal) Ledger(ctx context.Context) (*relay.Ledger, error) {
 // Seek sets the consumer; what an older pull may still bring is dropped.
 func (j *journal) Seek(ctx context.Context, sequence uint64) error {
 	j.dropPull()
+	j.ahead.forget()
 	ctx, cancel, err := j.c.call(ctx)
 	if err != nil {
 		return err
@@ -95,7 +97,7 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 		return nil, err
 	}
 	defer cancel()
-	s, err := get(ctx, j.c.nc, apiGet(j.stream), &getRequest{Sequence: sequence})
+	s, err := j.ahead.get(ctx, j.c.linked(), sequence)
 	if errors.Is(err, errNotFound) {
 		return nil, relay.ErrMissing
 	}
