@@ -37,7 +37,6 @@ type bench struct {
 	sizes     []int
 	million   int
 	settled   int
-	ports     int
 	keepGoing context.Context //nolint:containedctx // of the whole run; ends it at Ctrl-C
 }
 
@@ -105,13 +104,13 @@ func (b *bench) settle(dir string) (clean func(), err error) {
 		return func() { _ = os.RemoveAll(b.dir); _ = os.RemoveAll(temp) }, err
 	}
 	mounted, unmount, why := mountExt4(temp)
-	if why != nil {
-		fmt.Printf("no ext4 of its own: %v; measured is the filesystem of %s\n", why, temp)
-		b.dir = temp
-		return clean, nil
+	if why == nil {
+		b.dir = mounted
+		return func() { unmount(); _ = os.RemoveAll(temp) }, nil
 	}
-	b.dir = mounted
-	return func() { unmount(); _ = os.RemoveAll(temp) }, nil
+	fmt.Printf("no ext4 of its own: %v; measured is the filesystem of %s\n", why, temp)
+	b.dir, err = os.MkdirTemp(temp, "stores-")
+	return clean, err
 }
 
 // fresh is a new directory for a store.

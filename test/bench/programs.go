@@ -21,7 +21,7 @@ import (
 const imageSize = 12 << 30
 
 func build(bin, pkg string) error {
-	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "github.com/theforeman/foreman-relay/"+pkg).CombinedOutput() //nolint:gosec // our own packages
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "github.com/theforeman/foreman-relay/"+pkg).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w: %s", err, out)
 	}
@@ -39,11 +39,11 @@ func mountExt4(temp string) (dir string, unmount func(), err error) {
 		return "", nil, err
 	}
 	for _, c := range [][]string{{"mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", image}, {"mount", "-o", "loop", image, dir}} {
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil { //nolint:gosec // the two commands above
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
 			return "", nil, fmt.Errorf("%s: %w: %s", c[0], err, bytes.TrimSpace(out))
 		}
 	}
-	return dir, func() { _ = exec.Command("umount", dir).Run() }, nil //nolint:gosec // our own directory
+	return dir, func() { _ = exec.Command("umount", dir).Run() }, nil
 }
 
 // program is a running relay or baseline.
@@ -55,7 +55,7 @@ type program struct {
 }
 
 func start(address, bin string, args ...string) (*program, error) {
-	p := &program{cmd: exec.Command(bin, args...), address: address, done: make(chan struct{})} //nolint:gosec // what was just built
+	p := &program{cmd: exec.Command(bin, args...), address: address, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
