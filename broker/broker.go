@@ -71,6 +71,7 @@ type Broker struct {
 	log     zerolog.Logger
 	choice  Choice
 	queues  map[string]relay.Queue // by token
+	known   map[relay.Queue]bool
 
 	lock     *DirLock
 	marker   *Marker
@@ -95,7 +96,7 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, accounts: map[string]*accounts{}, health: newHealth(o.Log)}
+	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{}, health: newHealth(o.Log)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
@@ -103,7 +104,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		if other, taken := b.queues[q.Token()]; taken && other != q {
 			return nil, fmt.Errorf("queues %s and %s have the same token; rename one", other, q)
 		}
-		b.queues[q.Token()] = q
+		b.queues[q.Token()], b.known[q] = q, true
 	}
 	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.mendTails, b.openHouse} {
 		if err := step(ctx); err != nil {
@@ -275,7 +276,7 @@ func (b *Broker) Durability() Choice { return b.choice }
 func (b *Broker) Address() string { return b.server.address() }
 
 // Known says whether a queue exists.
-func (b *Broker) Known(q relay.Queue) bool { return b.queues[q.Token()] == q }
+func (b *Broker) Known(q relay.Queue) bool { return b.known[q] }
 
 // Ready is nil when messages can be accepted and kept. It waits for nothing.
 func (b *Broker) Ready(context.Context) error {

@@ -80,14 +80,14 @@ func deadStream(organization string) string {
 	return "DEAD_" + slug(organization) + "_" + orgToken(organization)
 }
 
-// messageSubject is where a message is stored. The id's own token is enough:
-// the queue's token stands before it.
+// messageSubject is where a message is stored: the id is the tokens of its queue
+// and its own.
 func messageSubject(m *relay.Message) (string, error) {
-	_, own, ok := relay.ParseID(m.ID)
+	queue, own, ok := relay.ParseID(m.ID)
 	if !ok {
 		return "", fmt.Errorf("message id %q is malformed", m.ID)
 	}
-	return "relay." + m.Queue.Token() + "." + own + "." + relay.LaneToken(m.Lane, m.ID) + "." + m.Route, nil
+	return "relay." + queue + "." + own + "." + relay.LaneToken(m.Lane, m.ID) + "." + m.Route, nil
 }
 
 // idFilter matches the one message with this id.

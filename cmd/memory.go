@@ -41,19 +41,65 @@ func followHeap(ctx context.Context) {
 	defer debug.SetGCPercent(before)
 	t := time.NewTicker(heapLook)
 	defer t.Stop()
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	var q quiet
 	for {
 		select {
 		case <-t.C:
-			metrics.Read(sample)
-			if p := gcPercent(sample[0].Value.Uint64()); p != percent { // each change stops the world
+			h := readHeap()
+			if p := gcPercent(h.live); p != percent { // each change stops the world
 				percent = p
 				debug.SetGCPercent(p)
+			}
+			if q.over(h) {
+				debug.FreeOSMemory()
 			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// heap is what the runtime says of it, in bytes.
+type heap struct {
+	live      uint64 // after the last collection
+	held      uint64 // live or garbage, or free and not given back
+	allocated uint64 // since the start
+}
+
+func readHeap() heap {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	return heap{live: s[0].Value.Uint64(), held: s[1].Value.Uint64() + s[2].Value.Uint64(), allocated: s[3].Value.Uint64()}
+}
+
+// quiet finds the end of a busy time. The runtime keeps what a burst has used
+// until it is busy again, or for minutes.
+type quiet struct {
+	allocated uint64
+	looks     int
+	done      bool
+}
+
+const (
+	quietLooks = 5       // in a row, with less than
+	quietRate  = 4 << 20 // bytes allocated between two of them
+)
+
+// over says, once for each burst, that it is over and has left much behind.
+func (q *quiet) over(h heap) bool {
+	busy := h.allocated-q.allocated >= quietRate
+	q.allocated = h.allocated
+	if busy {
+		q.looks, q.done = 0, false
+		return false
+	}
+	q.looks++
+	if q.done || q.looks < quietLooks {
+		return false
+	}
+	q.done = true
+	return h.held > h.live+heapHeadroom/2
 }
 
 // gcPercent is how much the heap may grow, in percent of what is live, in steps

@@ -11,3 +11,23 @@ func TestASmallHeapMayGrowByTheHeadroom(t *testing.T) {
 		require.Equal(t, want, gcPercent(live), "%d bytes live", live)
 	}
 }
+
+func TestMemoryIsGivenBackOnceAfterABurst(t *testing.T) {
+	var q quiet
+	at := heap{live: 100 << 20, held: 400 << 20, allocated: 1 << 30}
+	looks := func(n int, each uint64) (times int) {
+		for range n {
+			at.allocated += each
+			if q.over(at) {
+				times++
+			}
+		}
+		return times
+	}
+	require.Zero(t, looks(10, quietRate), "in the middle of it")
+	require.Zero(t, looks(quietLooks-1, 1000), "perhaps it goes on")
+	require.Equal(t, 1, looks(100, 1000), "once")
+	require.Zero(t, looks(1, quietRate))
+	at.held = at.live + 1<<20
+	require.Zero(t, looks(100, 1000), "there is nothing to give back")
+}

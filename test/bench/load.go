@@ -119,7 +119,7 @@ func (l load) dial(ctx context.Context) (net.Conn, error) {
 
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the load has ended: what was under way is cut off
 	}
 	return err
 }

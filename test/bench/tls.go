@@ -18,7 +18,7 @@ func (b *bench) mutualTLS() error {
 		return fmt.Errorf("pki: %w: %s", err, out)
 	}
 	file := func(name string) string { return filepath.Join(certs, name) }
-	config, err := clientTLS(file("ca.crt"), file("host.example.com.crt"), file("host.example.com.key"))
+	config, err := clientTLS(file("ca.crt"), file("host.crt"), file("host.key"))
 	if err != nil {
 		return err
 	}
