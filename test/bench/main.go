@@ -2,7 +2,7 @@
 // JetStream (test/bench/baseline), in the same run, on the same machine and the
 // same filesystem, and prints the ratios. docs/performance.md has its figures.
 //
-//	go run ./test/bench                      # everything, about 15 minutes
+//	go run ./test/bench                      # everything, about 20 minutes
 //	go run ./test/bench --only ingest,drain --time 2s
 package main
 
