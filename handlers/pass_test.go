@@ -389,7 +389,7 @@ func TestWhoMayAskAboutOthers(t *testing.T) {
 
 // A caller that does not read what it asked for is cut off in time.
 func TestACallerThatDoesNotRead(t *testing.T) {
-	b := newPassBench(t, func(s *passSetup) { s.limits.Timeout = 200 * time.Millisecond })
+	b := newPassBench(t, func(s *passSetup) { s.limits.Timeout = 2 * time.Second })
 	b.foreman.SetContent(make([]byte, 32<<20))
 	s := httptest.NewUnstartedServer(b)
 	s.Config = handlers.NewServer(b, nil, zerolog.Nop())
