@@ -194,13 +194,16 @@ func (b *Broker) openStreams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.kv, err = b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
+	kv, err := b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		made = true
-		b.kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
+		kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
 	}
 	if err != nil {
 		return fmt.Errorf("the key-value bucket: %w", err)
+	}
+	if b.kv == nil { // after a restart of the server the old one is as good, and others use it
+		b.kv = kv
 	}
 	if made {
 		return b.sync(ctx)

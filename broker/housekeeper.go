@@ -56,7 +56,7 @@ func (h *housekeeper) run(ctx context.Context) {
 		case <-h.wakeC:
 			h.eachQueue(ctx, h.dig)
 		case r := <-h.asked:
-			r.done <- r.do(ctx)
+			r.done <- h.serve(ctx, r)
 		case now := <-tick.C:
 			h.eachQueue(ctx, h.dig)
 			h.eachQueue(ctx, h.checkpoint)
@@ -71,6 +71,14 @@ func (h *housekeeper) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// serve does what was asked for, and gives up when the store stops writing: it
+// answers nothing then, and everybody would wait behind this one.
+func (h *housekeeper) serve(ctx context.Context, r houseRequest) error {
+	ctx, cancel := h.b.health.bound(ctx)
+	defer cancel()
+	return r.do(ctx)
 }
 
 // last leaves checkpoints for the next start.
@@ -222,7 +230,12 @@ func (h *housekeeper) now(ctx context.Context, do func(context.Context) error) e
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return <-r.done
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err() // what was asked for is done all the same
+	}
 }
 
 // digNow does the work at a queue's dead letters.
@@ -263,7 +276,13 @@ func (h *housekeeper) trimForRoom(ctx context.Context, q relay.Queue) bool {
 // writing down per queue what they amounted to (the base of audit).
 func (h *housekeeper) trimEvents(ctx context.Context) {
 	for destination, a := range h.b.accounts {
-		if err := h.trimEventsOf(ctx, a); err != nil && ctx.Err() == nil {
+		if h.b.health.admit() != nil {
+			return // the store does not write; later
+		}
+		bounded, cancel := h.b.health.bound(ctx)
+		err := h.trimEventsOf(bounded, a)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			h.b.log.Error().Err(err).Str("destination", destination).Msg("trimming events failed; it is tried again")
 		}
 	}

@@ -122,14 +122,9 @@ func (s *stored) message() (*relay.Message, error) {
 // Lane reads entries of one lane. Bodies come along and are dropped: the direct
 // get API has no reading of headers alone.
 func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, max int) ([]relay.Entry, error) {
-	ctx, cancel, err := j.c.call(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer cancel()
 	var entries []relay.Entry
 	for len(entries) < max {
-		batch, more, err := getBatch(ctx, j.c.nc, apiGet(j.stream), laneFilter(j.token, lane), from, max-len(entries))
+		batch, more, err := j.laneBatch(ctx, lane, from, max-len(entries))
 		if err != nil {
 			return nil, err
 		}
@@ -149,6 +144,17 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 		}
 	}
 	return entries, nil
+}
+
+// laneBatch is one call of Lane, with a time of its own: a lane may be long and
+// the way to the broker slow.
+func (j *journal) laneBatch(ctx context.Context, lane string, from uint64, max int) ([]*stored, bool, error) {
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer cancel()
+	return getBatch(ctx, j.c.nc, apiGet(j.stream), laneFilter(j.token, lane), from, min(max, batchSize))
 }
 
 func newEntry(subject string, sequence uint64, at time.Time) (relay.Entry, error) {

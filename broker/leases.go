@@ -96,6 +96,11 @@ func (l *leases) anew(ctx context.Context) error {
 		if err := l.read(ctx, s); err != nil {
 			return err
 		}
+		pause, err := l.readPause(ctx, s.queue) // so may a pause, or its end
+		if err != nil {
+			return err
+		}
+		s.pause = pause
 	}
 	return nil
 }

@@ -31,8 +31,13 @@ func (b *Broker) setPause(ctx context.Context, q relay.Queue, p *relay.Pause) er
 	if !b.Known(q) {
 		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
 	}
-	if err := b.leases.setPause(ctx, q, p); err != nil {
-		return unavailable(err)
+	if err := b.health.admit(); err != nil {
+		return err
+	}
+	bounded, cancel := b.health.bound(ctx)
+	defer cancel()
+	if err := b.leases.setPause(bounded, q, p); err != nil {
+		return unavailable(told(bounded, err))
 	}
 	if err := b.sync(ctx); err != nil {
 		return unavailable(err)

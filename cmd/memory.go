@@ -105,7 +105,7 @@ func (q *quiet) over(h heap) bool {
 // gcPercent is how much the heap may grow, in percent of what is live, in steps
 // of 50.
 func gcPercent(live uint64) int {
-	const normal, most, step = 100, 1000, 50
+	const normal, most, step = 100, 500, 50 // more would let a sudden load take too much before the next look
 	percent := heapHeadroom * 100 / max(live, 1)
 	return int(max(normal, min(most, percent/step*step)))
 }

@@ -93,8 +93,8 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 }
 
 // expire settles a message that was found past its maximum age.
-func (t *term) expire(e Entry) {
-	if _, ok := t.open(t.hard, &e); !ok {
+func (t *term) expire(ctx context.Context, e Entry) {
+	if _, ok := t.open(ctx, &e); !ok {
 		return
 	}
 	o := Outcome{State: Dead, Reason: t.Policy(e.Route).ageReason()}

@@ -292,7 +292,7 @@ func (x *index) takeExpired(expired func(Entry) bool) (Entry, bool) {
 func (x *index) unlist(l *lane) {
 	for i := range x.ready {
 		if x.ready[i] == l {
-			x.ready = append(x.ready[:i:i], x.ready[i+1:]...)
+			x.ready = slices.Delete(x.ready, i, i+1)
 			break
 		}
 	}

@@ -225,12 +225,12 @@ func untilDue(at, now time.Time) time.Duration {
 // sweep settles what has reached its maximum age, circuit open or not.
 func (t *term) sweep(ctx context.Context) {
 	for sleep(ctx, sweepInterval) {
-		for {
+		for ctx.Err() == nil && t.Valid() {
 			e, ok := t.x.takeExpired(t.expired(t.Now()))
 			if !ok {
 				break
 			}
-			t.expire(e)
+			t.expire(ctx, e)
 		}
 	}
 }
