@@ -87,7 +87,7 @@ type PassThrough struct {
 	MaxAnswer    ByteSize      `yaml:"max_answer" json:"max_answer"`     // of one that is streamed: SCAP content
 	Stale        bool          `yaml:"stale" json:"stale"`               // give the last good answer for a node when there is no new one
 	StaleEntries int           `yaml:"stale_entries" json:"stale_entries"`
-	Callers      []string      `yaml:"callers" json:"callers"`         // names in client certificates that may ask for nodes; none: every one may
+	Callers      []string      `yaml:"callers" json:"callers"`         // names in client certificates that may ask for nodes
 	StaleBytes   ByteSize      `yaml:"stale_bytes" json:"stale_bytes"` // in memory, of all of them
 }
 

@@ -26,8 +26,8 @@ type PassOptions struct {
 	// Loopback: only this machine reaches the edge, so that every caller is
 	// trusted; else those with a verified certificate are.
 	Loopback bool
-	// Callers are the names in certificates that may ask for what is secret;
-	// none: every verified certificate may.
+	// Callers are the names in certificates that may ask for what is secret: every
+	// host has a certificate of Puppet's CA, and a node's answer is not for all.
 	Callers      []string
 	StaleEntries int   // last good answers that are kept; 0: none
 	StaleBytes   int64 // of these together
@@ -232,8 +232,9 @@ func (o PassOptions) allow(r *http.Request, p relay.Pass) error {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return relay.Refuse(relay.CodeDenied, "this may hold secrets and is for callers with a certificate alone: configure --tls-client-ca, or ask over loopback")
 	}
-	if p.Secret && len(o.Callers) > 0 && !slices.ContainsFunc(namesOf(r.TLS.VerifiedChains[0][0]), o.isCaller) {
-		return relay.Refuse(relay.CodeDenied, "the name in this certificate is not among pass_through.callers, who may ask for this")
+	if p.Secret && !slices.ContainsFunc(namesOf(r.TLS.VerifiedChains[0][0]), o.isCaller) {
+		return relay.Refuse(relay.CodeDenied, "the name in this certificate is not among pass_through.callers, who may ask for this: "+
+			"name the Puppet server (or Salt master) there")
 	}
 	return nil
 }
