@@ -29,7 +29,7 @@ clients: ## Debian's Puppet and Ansible against the relay; installs them
 	.ci/install puppet ansible python3-requests
 	CI=true go test -count=1 -timeout 5m -v ./test/clients
 
-powercut: ## the power of an emulated machine is cut again and again (2 to 5 minutes; installs qemu)
+powercut: ## the power of an emulated machine is cut again and again (2 to 10 minutes; installs qemu)
 	test/powercut/install
 	go run ./test/powercut $(POWERCUT)
 
