@@ -23,6 +23,9 @@ func (e *Edge) aim(c echo.Context, r relay.Route, m *relay.Message) error {
 		if err != nil {
 			return err
 		}
+		if strings.Contains(value, "/") || value == "." || value == ".." { // echo's last parameter takes all that is left
+			return relay.Refuse(relay.CodeNotFound, "no route takes this path: %q is not one part of it; nothing was stored", value)
+		}
 		params[name] = value
 	}
 	if r.ClientParam != "" {

@@ -36,6 +36,9 @@ type ansibleBody struct {
 	CheckMode       any              `json:"check_mode"`
 }
 
+// maxAnsibleResults bounds a report: a result of three bytes becomes one of fifty.
+const maxAnsibleResults = 20_000
+
 // convertAnsible makes a host report of it. Facts that it holds are not sent: one
 // attempt is one request.
 func convertAnsible(_ context.Context, _ Options, m *relay.Message) (delivery, error) {
@@ -47,6 +50,9 @@ func convertAnsible(_ context.Context, _ Options, m *relay.Message) (delivery, e
 	}
 	if strings.TrimSpace(r.Host) == "" {
 		return delivery{}, errors.New("the report of Ansible names no host")
+	}
+	if len(r.Results) > maxAnsibleResults {
+		return delivery{}, fmt.Errorf("the report of Ansible has %d results, more than %d", len(r.Results), maxAnsibleResults)
 	}
 	var n counts
 	var words keywords

@@ -100,8 +100,31 @@ func TestABzip2BombIsCutOff(t *testing.T) {
 func TestTheRulesOfAnARFAreOptional(t *testing.T) {
 	var r arfReport
 	require.NoError(t, json.Unmarshal([]byte(`{}`), &r))
-	empty := (&arfTest{}).report()
+	empty, err := (&arfTest{}).report()
+	require.NoError(t, err)
 	require.Empty(t, empty.Logs)
 	require.NotNil(t, empty.Logs, "a list, not null")
 	require.Nil(t, empty.Score)
+}
+
+// A few hundred bytes can name one rule without end, or be one endless tag.
+func TestASmallARFDoesNotBecomeALargeOne(t *testing.T) {
+	const head, tail = `<r xmlns="` + xccdf + `1.2">`, `</r>`
+	rule := `<Rule id="x"><description>` + strings.Repeat("d", 1<<20) + `</description></Rule>`
+	results := `<TestResult>` + strings.Repeat(`<rule-result idref="x"><result>fail</result></rule-result>`, 100) + `</TestResult>`
+	m := &relay.Message{Body: packed(t, head+rule+results+tail)}
+	require.Less(t, len(m.Body), 1000)
+	_, err := convertARF(t.Context(), Options{}, m)
+	require.ErrorContains(t, err, "repeat more than")
+
+	for name, text := range map[string]string{
+		"a tag with attributes": `<a` + strings.Repeat(` b=""`, 1<<19) + `/>`,
+		"a piece of text":       strings.Repeat("x", maxARFToken+1<<16),
+	} {
+		_, err := readARF(t.Context(), packed(t, head+text+tail))
+		require.ErrorContains(t, err, "a tag or a piece of text", name)
+	}
+	fixes := `<Rule id="x">` + strings.Repeat(`<fix/>`, maxARFText/arfElement+1) + `</Rule>`
+	_, err = readARF(t.Context(), packed(t, head+fixes+tail))
+	require.ErrorContains(t, err, "bytes of text")
 }

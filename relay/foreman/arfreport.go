@@ -50,7 +50,10 @@ func convertARF(ctx context.Context, o Options, m *relay.Message) (delivery, err
 	if err != nil {
 		return delivery{}, err
 	}
-	report := test.report()
+	report, err := test.report()
+	if err != nil {
+		return delivery{}, err
+	}
 	report.Digest, report.ProxyName, report.ProxyURL = m.Digest, o.OpenSCAPProxyName, o.OpenSCAPProxyURL
 	body, err := json.Marshal(report)
 	if err != nil {
@@ -59,8 +62,14 @@ func convertARF(ctx context.Context, o Options, m *relay.Message) (delivery, err
 	return delivery{path: m.Path, contentType: jsonMedia, body: body}, nil
 }
 
+// maxARFReport bounds the text of what is sent for an ARF, in bytes: each result
+// repeats what its rule says, and a report could name one rule without end. The
+// report of a whole profile has some 2 MB.
+const maxARFReport = 32 << 20
+
 // report leaves out the rules that were not tested.
-func (t *arfTest) report() arfReport {
+func (t *arfTest) report() (arfReport, error) {
+	size := 0
 	r := arfReport{Logs: []arfLog{}, Score: t.score}
 	for _, result := range t.results {
 		switch result[1] {
@@ -73,9 +82,25 @@ func (t *arfTest) report() arfReport {
 		default:
 			r.Metrics.Othered++
 		}
-		r.Logs = append(r.Logs, t.log(result[0], result[1]))
+		l := t.log(result[0], result[1])
+		if size += l.size(); size > maxARFReport {
+			return r, fmt.Errorf("the results of the ARF report repeat more than %d bytes of their rules' text", maxARFReport)
+		}
+		r.Logs = append(r.Logs, l)
 	}
-	return r
+	return r, nil
+}
+
+// size is about what the log takes as JSON, in bytes.
+func (l arfLog) size() int {
+	n := arfElement + len(l.Source) + len(l.Result) + len(l.Title) + len(l.Description) + len(l.Rationale)
+	for _, ref := range l.References {
+		n += arfElement/4 + len(ref.Href) + len(ref.Title)
+	}
+	for _, fix := range l.Fixes {
+		n += arfElement/2 + len(fix.FullText)
+	}
+	return n
 }
 
 func (t *arfTest) log(rule, result string) arfLog {
@@ -86,8 +111,13 @@ func (t *arfTest) log(rule, result string) arfLog {
 	}
 	l.Title, l.Description, l.Rationale, l.Severity = known.title, known.description, known.rationale, known.severity
 	l.References = append(l.References, known.references...)
+	written := 0
 	for _, fix := range known.fixes {
-		l.Fixes = append(l.Fixes, arfFixText{optional(fix.id), optional(fix.system), t.fullText(fix), optional(fix.reboot)})
+		text := t.fullText(fix)
+		l.Fixes = append(l.Fixes, arfFixText{optional(fix.id), optional(fix.system), text, optional(fix.reboot)})
+		if written += len(text); written > maxARFReport {
+			break // report refuses it
+		}
 	}
 	return l
 }
@@ -99,7 +129,9 @@ func (t *arfTest) fullText(f arfFix) string {
 		if i%2 == 1 {
 			piece = t.values[piece]
 		}
-		b.WriteString(piece)
+		if b.WriteString(piece); b.Len() > maxARFReport {
+			break // report refuses it
+		}
 	}
 	return b.String()
 }

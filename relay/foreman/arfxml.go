@@ -18,6 +18,10 @@ const (
 	maxARF      = 128 << 20 // bytes of XML
 	maxARFText  = 32 << 20  // bytes of it that are kept
 	maxARFDepth = 256       // elements in each other
+	maxARFToken = 2 << 20   // bytes of one piece of text, or of one tag with its attributes
+
+	// What an element that is kept costs besides its text, in bytes.
+	arfElement = 200
 )
 
 // xccdf is the namespace of what is read of an ARF: the benchmark's rules and
@@ -55,7 +59,7 @@ type arfTest struct {
 func readARF(ctx context.Context, packed []byte) (*arfTest, error) {
 	r := &arfReader{test: &arfTest{rules: map[string]*arfRule{}, values: map[string]string{}}}
 	source := &boundedReader{ctx: ctx, from: bzip2.NewReader(bytes.NewReader(packed)), left: maxARF}
-	r.decoder = xml.NewDecoder(source)
+	r.source, r.decoder = source, xml.NewDecoder(source)
 	r.decoder.CharsetReader = func(charset string, _ io.Reader) (io.Reader, error) {
 		return nil, fmt.Errorf("it is in %.40q, not in UTF-8", charset)
 	}
@@ -71,12 +75,13 @@ func readARF(ctx context.Context, packed []byte) (*arfTest, error) {
 	return r.test, nil
 }
 
-// boundedReader ends with an error where a report is too long or the attempt
-// has ended.
+// boundedReader ends with an error where a report or one token of it is too long,
+// or the attempt has ended.
 type boundedReader struct {
-	ctx  context.Context //nolint:containedctx // io.Reader has no place for it
-	from io.Reader
-	left int64
+	ctx   context.Context //nolint:containedctx // io.Reader has no place for it
+	from  io.Reader
+	left  int64
+	token int64 // read since the last token; the decoder holds it all
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
@@ -86,13 +91,18 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, fmt.Errorf("it is more than %d bytes long", maxARF)
 	}
+	if b.token > maxARFToken {
+		return 0, fmt.Errorf("a tag or a piece of text in it is more than %d bytes long", maxARFToken)
+	}
 	n, err := b.from.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
+	b.token += int64(n)
 	return n, err
 }
 
 // arfReader goes through the document once.
 type arfReader struct {
+	source  *boundedReader
 	decoder *xml.Decoder
 	test    *arfTest
 	depth   int
@@ -102,6 +112,7 @@ type arfReader struct {
 
 // next is the next token, within the limits.
 func (r *arfReader) next() (xml.Token, error) {
+	r.source.token = 0
 	t, err := r.decoder.Token()
 	switch t.(type) {
 	case xml.StartElement:
@@ -187,6 +198,9 @@ func (r *arfReader) pieces() ([]string, error) {
 			b.Write(t)
 		case xml.StartElement:
 			if t.Name.Local == "sub" {
+				if err := r.keepAttributes(t); err != nil {
+					return nil, err
+				}
 				pieces = append(pieces, b.String(), attribute(t, "idref"))
 				b.Reset()
 			}
@@ -203,6 +217,16 @@ func (r *arfReader) keep(n int) error {
 	return nil
 }
 
+// keepAttributes counts an element that is remembered, and what its attributes
+// say.
+func (r *arfReader) keepAttributes(e xml.StartElement) error {
+	n := arfElement
+	for _, a := range e.Attr {
+		n += len(a.Value)
+	}
+	return r.keep(n)
+}
+
 func attribute(e xml.StartElement, name string) string {
 	for _, a := range e.Attr {
 		if a.Name.Local == name && a.Name.Space == "" {
@@ -215,29 +239,36 @@ func attribute(e xml.StartElement, name string) string {
 func (r *arfReader) rule(start xml.StartElement) error {
 	rule := &arfRule{severity: attribute(start, "severity")}
 	id := attribute(start, "id")
-	if err := r.keep(len(id) + 200); err != nil {
+	if err := r.keepAttributes(start); err != nil {
 		return err
 	}
 	r.test.rules[id] = rule
-	return r.children(func(e xml.StartElement) (err error) {
-		switch e.Name.Local {
-		case "title":
-			rule.title, err = r.text()
-		case "description":
-			rule.description, err = r.flowing()
-		case "rationale":
-			rule.rationale, err = r.flowing()
-		case "reference":
-			ref := arfReference{Href: attribute(e, "href")}
-			ref.Title, err = r.text()
-			rule.references = append(rule.references, ref)
-		case "fix":
-			fix := arfFix{id: attribute(e, "id"), system: attribute(e, "system"), reboot: attribute(e, "reboot")}
-			fix.pieces, err = r.pieces()
-			rule.fixes = append(rule.fixes, fix)
+	return r.children(func(e xml.StartElement) error {
+		if err := r.keepAttributes(e); err != nil {
+			return err
 		}
-		return err
+		return r.ruleElement(rule, e)
 	})
+}
+
+func (r *arfReader) ruleElement(rule *arfRule, e xml.StartElement) (err error) {
+	switch e.Name.Local {
+	case "title":
+		rule.title, err = r.text()
+	case "description":
+		rule.description, err = r.flowing()
+	case "rationale":
+		rule.rationale, err = r.flowing()
+	case "reference":
+		ref := arfReference{Href: attribute(e, "href")}
+		ref.Title, err = r.text()
+		rule.references = append(rule.references, ref)
+	case "fix":
+		fix := arfFix{id: attribute(e, "id"), system: attribute(e, "system"), reboot: attribute(e, "reboot")}
+		fix.pieces, err = r.pieces()
+		rule.fixes = append(rule.fixes, fix)
+	}
+	return err
 }
 
 // flowing is a text whose lines are joined.
@@ -252,22 +283,29 @@ func (r *arfReader) flowing() (string, error) {
 
 func (r *arfReader) result() error {
 	r.tested = true
-	return r.children(func(e xml.StartElement) (err error) {
-		switch e.Name.Local {
-		case "set-value":
-			r.test.values[attribute(e, "idref")], err = r.text()
-		case "score":
-			var s string
-			if s, err = r.text(); err == nil && r.test.score == nil {
-				if score, bad := strconv.ParseFloat(strings.TrimSpace(s), 64); bad == nil {
-					r.test.score = &score
-				}
-			}
-		case "rule-result":
-			err = r.ruleResult(attribute(e, "idref"))
+	return r.children(func(e xml.StartElement) error {
+		if err := r.keepAttributes(e); err != nil {
+			return err
 		}
-		return err
+		return r.resultElement(e)
 	})
+}
+
+func (r *arfReader) resultElement(e xml.StartElement) (err error) {
+	switch e.Name.Local {
+	case "set-value":
+		r.test.values[attribute(e, "idref")], err = r.text()
+	case "score":
+		var s string
+		if s, err = r.text(); err == nil && r.test.score == nil {
+			if score, bad := strconv.ParseFloat(strings.TrimSpace(s), 64); bad == nil {
+				r.test.score = &score
+			}
+		}
+	case "rule-result":
+		err = r.ruleResult(attribute(e, "idref"))
+	}
+	return err
 }
 
 func (r *arfReader) ruleResult(rule string) error {
@@ -279,8 +317,5 @@ func (r *arfReader) ruleResult(rule string) error {
 		return err
 	})
 	r.test.results = append(r.test.results, [2]string{rule, strings.TrimSpace(result)})
-	if err != nil {
-		return err
-	}
-	return r.keep(len(rule) + 64)
+	return err
 }

@@ -114,3 +114,18 @@ func TestAConversionThatIsCutOff(t *testing.T) {
 	r := c.Deliver(ctx, &relay.Message{ID: "id", Route: "puppet", Body: []byte("host: a\n")})
 	require.Equal(t, []any{relay.ClassTransient, relay.ReasonTimeout}, []any{r.Class, r.Reason})
 }
+
+func TestASmallAnsibleReportDoesNotBecomeALargeOne(t *testing.T) {
+	m := &relay.Message{Body: []byte(`{"host":"h","results":[{}` + strings.Repeat(",{}", maxAnsibleResults) + `]}`)}
+	_, err := convertAnsible(t.Context(), Options{}, m)
+	require.ErrorContains(t, err, "results, more than")
+}
+
+// Every line that may name the host is read as YAML, but not a million of them.
+func TestTheHostIsLookedForInAFewLines(t *testing.T) {
+	_, found := yamlHost(relay.Request{Body: []byte(strings.Repeat("host:{\n", maxHostLines) + "host: web1\n")})
+	require.False(t, found)
+	host, found := yamlHost(relay.Request{Body: []byte("host:{\nhost: web1\n")})
+	require.True(t, found)
+	require.Equal(t, "web1", host)
+}

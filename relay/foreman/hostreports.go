@@ -8,6 +8,10 @@ import (
 // 40 times its size. One of 72 resources has 47 kB.
 const maxPuppet = 4 << 20
 
+// maxAnsible bounds a report of Ansible, in bytes: decoded it takes up to 60 times
+// its size. Installing an editor makes one of 174 kB.
+const maxAnsible = 4 << 20
+
 const hostReportsPath = "/api/v2/host_reports"
 
 // hostReportRoutes take host reports as Foreman has them, and the reports that
@@ -19,6 +23,7 @@ func hostReportRoutes() []relay.Route {
 	hostReport.Lane.From = []relay.Source{relay.Pointer("/host_report/host")}
 
 	ansible := jsonRoute("ansible", "ansible_report", "/reports/ansible", "/host_reports/ansible")
+	ansible.MaxBody = maxAnsible
 	ansible.Lane.From = []relay.Source{relay.Pointer("/host")}
 
 	puppet := jsonRoute("puppet", "", "/reports/puppet", "/host_reports/puppet")

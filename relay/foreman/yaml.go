@@ -281,10 +281,14 @@ func name(n ast.Node) string {
 // yamlHost is the host of a Puppet report, read without parsing all of it: its
 // own line, as Puppet writes it.
 func yamlHost(q relay.Request) (string, bool) {
+	tries := 0
 	for line := range bytes.Lines(q.Body) {
 		rest, found := bytes.CutPrefix(line, []byte("host:"))
 		if !found || len(rest) > maxHostLine {
 			continue
+		}
+		if tries++; tries > maxHostLines { // Puppet writes one
+			break
 		}
 		host, err := parseYAML(rest)
 		s, ok := host.(string)
@@ -294,6 +298,9 @@ func yamlHost(q relay.Request) (string, bool) {
 	}
 	return "", false
 }
+
+// maxHostLines is how many lines are tried.
+const maxHostLines = 8
 
 // maxHostLine is more than any host's name takes, in bytes.
 const maxHostLine = 1024
