@@ -255,8 +255,15 @@ func namesOf(c *x509.Certificate) []string {
 // passPath is the request's path at the destination.
 func passPath(c echo.Context, p relay.Pass) (string, error) {
 	path := c.Request().URL.EscapedPath()
-	if slices.Contains(p.Except, path[strings.LastIndexByte(path, '/')+1:]) {
-		return "", relay.Refuse(relay.CodeNotFound, "this is not passed on")
+	for _, name := range c.ParamNames() {
+		value, err := pathParam(c, name)
+		if err != nil {
+			return "", err
+		}
+		// echo's last parameter takes all that is left of a path
+		if strings.Contains(c.Param(name), "/") || slices.Contains(p.Except, value) {
+			return "", relay.Refuse(relay.CodeNotFound, "this is not passed on")
+		}
 	}
 	if p.Target == "" {
 		return c.Request().URL.RequestURI(), nil

@@ -456,3 +456,12 @@ func TestTheClientsAddress(t *testing.T) {
 		require.Equal(t, want, b.foreman.Asked()[0].Header.Get("X-Forwarded-For"))
 	}
 }
+
+// Only the templates themselves, and never what is stored, however it is spelled.
+func TestWhatIsNoTemplate(t *testing.T) {
+	for _, path := range []string{"/unattended/template/1/2", "/unattended/built/", "/unattended/%62uilt"} {
+		b := newPassBench(t, nil)
+		require.Equal(t, http.StatusNotFound, b.do(ask("GET", path, "")).Code, path)
+		require.Empty(t, b.foreman.Asked(), path)
+	}
+}

@@ -214,3 +214,13 @@ func TestRoutesByName(t *testing.T) {
 		require.Contains(t, recorded(t, w, relay.CodeInvalid).Detail, "send it to /")
 	}
 }
+
+// What has further parts, or dots for one, would be taken and never delivered.
+func TestAnARFsPathHasItsPartsAndNoMore(t *testing.T) {
+	for _, path := range []string{"/compliance/arf/5/", "/compliance/arf/5/6", "/compliance/arf/..", "/compliance/arf/5%2F6"} {
+		b := newEdge(t, nil)
+		w := b.do(withCertificate(post(path, bzip2), "web01.example.com"))
+		require.Equal(t, http.StatusNotFound, w.Code, path)
+		require.Empty(t, b.intake.accepted(), path)
+	}
+}
