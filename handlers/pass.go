@@ -254,7 +254,6 @@ func namesOf(c *x509.Certificate) []string {
 
 // passPath is the request's path at the destination.
 func passPath(c echo.Context, p relay.Pass) (string, error) {
-	path := c.Request().URL.EscapedPath()
 	for _, name := range c.ParamNames() {
 		value, err := pathParam(c, name)
 		if err != nil {
@@ -268,7 +267,7 @@ func passPath(c echo.Context, p relay.Pass) (string, error) {
 	if p.Target == "" {
 		return c.Request().URL.RequestURI(), nil
 	}
-	path = p.Target
+	path := p.Target
 	for _, name := range c.ParamNames() {
 		value, err := pathParam(c, name)
 		if err != nil {
