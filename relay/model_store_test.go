@@ -30,14 +30,14 @@ var (
 func (j *modelJournal) Ledger(context.Context) (*Ledger, error) {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
-	return j.w.ledger(), nil
+	return j.w.ledger(), j.p.linked()
 }
 
 func (j *modelJournal) Seek(_ context.Context, sequence uint64) error {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	j.cursor = sequence
-	return nil
+	return j.p.linked()
 }
 
 // Read fails now and then after it has moved the cursor, as a lost connection
@@ -53,6 +53,7 @@ func (j *modelJournal) Read(ctx context.Context, most int) ([]Entry, error) {
 		arrived := j.w.arrived
 		j.calls++
 		fault := j.w.chance("read", j.p.number, j.calls) < 0.02
+		fault = fault || j.p.linked() != nil
 		j.w.mu.Unlock()
 		switch {
 		case len(entries) > 0 && fault:
@@ -72,7 +73,7 @@ func (j *modelJournal) Lane(_ context.Context, lane string, from, through uint64
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	j.calls++
-	if j.w.chance("lane", j.p.number, j.calls) < 0.05 {
+	if j.w.chance("lane", j.p.number, j.calls) < 0.05 || j.p.linked() != nil {
 		return nil, errFault
 	}
 	var entries []Entry
@@ -88,7 +89,7 @@ func (j *modelJournal) Message(_ context.Context, sequence uint64) (*Message, er
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	j.calls++
-	if j.w.chance("message", j.p.number, j.calls) < 0.02 {
+	if j.w.chance("message", j.p.number, j.calls) < 0.02 || j.p.linked() != nil {
 		return nil, errFault
 	}
 	m := j.w.messages[sequence-1].Message
@@ -107,12 +108,13 @@ func (j *modelJournal) Record(ctx context.Context, e Event) error {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	switch {
-	case j.p.killed:
-		return errKilled
+	case j.p.linked() != nil:
+		return j.p.linked()
 	case chance < 0.03:
 		return errFault
 	}
 	j.w.record(e)
+	delete(j.p.unsaid, e.Sequence)
 	if chance < 0.06 {
 		j.w.excuse(e.Sequence, "its event was stored, and not acknowledged")
 		return errFault

@@ -62,12 +62,14 @@ func (w *world) live(chance *rand.Rand) {
 			delete(running, machine)
 		case what < 78 && running[machine] == nil:
 			running[machine] = w.start(machine)
+		case what < 82 && running[machine] != nil:
+			w.sever(running[machine])
 		default:
 			w.happens(what)
 		}
 		time.Sleep(time.Duration(chance.ExpFloat64() * float64(8*time.Second)))
 	}
-	w.recover()
+	w.recover(running)
 	if running["one"] == nil {
 		running["one"] = w.start("one")
 	}
@@ -92,7 +94,7 @@ func (w *world) happens(what int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case what < 84:
+	case what < 85:
 		w.down = !w.down
 		w.note("destination down: %v", w.down)
 	case what < 88:
@@ -126,10 +128,22 @@ func (w *world) tend(replay bool) {
 	w.barrier()
 }
 
-// recover ends every trouble.
-func (w *world) recover() {
+// sever cuts a drain off from the edge, or ends that; it lives on.
+func (w *world) sever(p *process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	p.cut, p.severed = !p.cut, true
+	w.note("drain %d cut off: %v", p.number, p.cut)
+	w.unrecorded(p, "its drain was cut off before it was recorded")
+}
+
+// recover ends every trouble.
+func (w *world) recover(running map[string]*process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range running {
+		p.cut = false
+	}
 	w.down, w.paused = false, time.Time{}
 	w.note("all is well again")
 }
@@ -158,7 +172,7 @@ func (w *world) judge() {
 	last := map[uint64]Event{}
 	for _, e := range w.events {
 		operator := e.Reason == ReasonReplayed || e.Reason == ReasonOperator
-		if !operator && e.Attempt < last[e.Sequence].Attempt {
+		if !operator && e.Attempt < last[e.Sequence].Attempt && w.excused[e.Sequence] == 0 {
 			w.wrong("attempt %d of %d is recorded after attempt %d", e.Attempt, e.Sequence, last[e.Sequence].Attempt)
 		}
 		if !e.State.Settled() {
@@ -205,6 +219,8 @@ func (w *world) judgeOne(m *modelMessage, state State, settled int, e Event) {
 		w.wrong("the destination has got %d, which is %s", m.Sequence, state)
 	case state == Dead && e.Reason == ReasonMaxAttempts && w.tries[m.Sequence] < modelPolicy(m.Route).MaxAttempts:
 		w.wrong("%d is dead after %d attempts", m.Sequence, w.tries[m.Sequence])
+	case w.failed[m.Sequence] > modelPolicy(m.Route).MaxAttempts+more:
+		w.wrong("%d was tried %d times with an error", m.Sequence, w.failed[m.Sequence])
 	case state == Dead && (e.Reason == ReasonExpired || e.Reason == ReasonMaxAge) && e.Recorded.Sub(m.Stored) < modelPolicy(m.Route).MaxAge:
 		w.wrong("%d is dead at an age of %s", m.Sequence, e.Recorded.Sub(m.Stored))
 	}

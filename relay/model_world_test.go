@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +32,7 @@ type world struct {
 	down     bool      // the destination
 
 	tries    map[uint64]int    // by sequence, as the destination counts
+	failed   map[uint64]int    // of these, answered with an error that counts
 	underway map[string]uint64 // by lane
 	got      []arrival
 	excused  map[uint64]int  // how often a message may come once more
@@ -49,15 +52,18 @@ type arrival struct {
 
 // process is one run of a drain.
 type process struct {
-	number uint64
-	killed bool
-	stop   context.CancelFunc
-	done   chan struct{}
-	inside map[uint64]string // sequence and lane of what it attempts
+	number  uint64
+	killed  bool
+	cut     bool // from the edge
+	severed bool // once
+	stop    context.CancelFunc
+	done    chan struct{}
+	inside  map[uint64]string // sequence and lane of what it attempts
+	unsaid  map[uint64]bool   // answered, and not recorded yet
 }
 
 func newWorld(seed uint64) *world {
-	return &world{seed: seed, queue: Queue{"default", "foreman"}, arrived: make(chan struct{}), tries: map[uint64]int{},
+	return &world{seed: seed, queue: Queue{"default", "foreman"}, arrived: make(chan struct{}), tries: map[uint64]int{}, failed: map[uint64]int{},
 		underway: map[string]uint64{}, excused: map[uint64]int{}, ended: map[uint64]bool{}, begun: time.Now()}
 }
 
@@ -103,7 +109,7 @@ const modelAttempt = 10 * time.Second // the longest
 func (w *world) start(machine string) *process {
 	w.mu.Lock()
 	w.number++
-	p := &process{number: uint64(w.number), done: make(chan struct{}), inside: map[uint64]string{}}
+	p := &process{number: uint64(w.number), done: make(chan struct{}), inside: map[uint64]string{}, unsaid: map[uint64]bool{}}
 	w.note("drain %d starts on %s", p.number, machine)
 	w.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -141,7 +147,7 @@ func (w *world) kill(p *process) {
 		}
 		w.leave(p, sequence, lane)
 	}
-	w.unrecorded("its drain was killed before it was recorded")
+	w.unrecorded(p, "its drain was killed before it was recorded")
 	w.mu.Unlock()
 	p.stop()
 	<-p.done
@@ -156,16 +162,25 @@ func (w *world) end(p *process) {
 	<-p.done
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.unrecorded("its drain stopped before it was recorded") // the store may have failed for as long as a stop waits
+	w.unrecorded(p, "its drain stopped before it was recorded") // the store may have failed for as long as a stop waits
 }
 
-// unrecorded excuses what the destination has got and no event tells of.
-func (w *world) unrecorded(why string) {
-	settled := w.ledger()
-	for _, a := range w.got {
-		if !settled.Settled(a.sequence) {
-			w.excuse(a.sequence, why)
-		}
+// unrecorded excuses what was answered and no event tells of.
+func (w *world) unrecorded(p *process, why string) {
+	for _, sequence := range slices.Sorted(maps.Keys(p.unsaid)) {
+		w.excuse(sequence, why)
+	}
+}
+
+// linked is why a process cannot reach the edge.
+func (p *process) linked() error {
+	switch {
+	case p.killed:
+		return errKilled
+	case p.cut:
+		return errFault
+	default:
+		return nil
 	}
 }
 
@@ -178,8 +193,8 @@ type modelRegistrar struct {
 func (r *modelRegistrar) Lease(_ context.Context, request LeaseRequest) (LeaseReply, error) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
-	if r.p.killed {
-		return LeaseReply{}, errKilled
+	if err := r.p.linked(); err != nil {
+		return LeaseReply{}, err
 	}
 	next, granted, wait, _ := r.w.lease.Decide(request, time.Now())
 	if next.Epoch != r.w.lease.Epoch {
@@ -221,6 +236,10 @@ func (d *modelDestination) Deliver(ctx context.Context, m *Message) Result {
 		return Result{Class: ClassUnavailable}
 	}
 	defer d.w.leave(d.p, m.Sequence, lane)
+	d.p.unsaid[m.Sequence] = true
+	if d.p.cut {
+		d.w.excuse(m.Sequence, "its drain cannot record it now")
+	}
 	if cut {
 		d.w.excuse(m.Sequence, "its attempt was cut off by a stop")
 		if answer < 0.5 {
@@ -241,6 +260,7 @@ func (d *modelDestination) answer(m *Message, lane string, answer float64) Resul
 		d.w.arrive(m.Sequence, lane)
 		return Result{Class: ClassUnavailable, Reason: ReasonTimeout, Ambiguous: true, Confirmed: ClassTransient}
 	case answer < 0.2 || poison && answer < 0.8:
+		d.w.failed[m.Sequence]++
 		return Result{Class: ClassTransient, Reason: ReasonServerError, Status: 500}
 	case answer < 0.22 || poison:
 		return Result{Class: ClassRejected, Reason: ReasonRejected, Status: 422}
@@ -260,10 +280,14 @@ func (d *modelDestination) enter(sequence uint64, lane string) {
 	if other, busy := d.w.underway[lane]; busy {
 		d.w.wrong("%d is attempted while %d of its lane is", sequence, other)
 	}
-	if d.w.ledger().Settled(sequence) {
+	if d.w.ledger().Settled(sequence) && d.w.excused[sequence] == 0 { // a drain that was cut off may have recorded it just now
 		d.w.wrong("%d is attempted, and is settled", sequence)
 	}
-	if p := d.w.paused; !p.IsZero() && time.Since(p) > renewEvery+time.Second {
+	knows := renewEvery + time.Second
+	if d.p.severed { // it lives on with its lease
+		knows = LeaseTTL
+	}
+	if p := d.w.paused; !p.IsZero() && time.Since(p) > knows {
 		d.w.wrong("%d is attempted while its queue is paused", sequence)
 	}
 	d.w.underway[lane] = sequence
