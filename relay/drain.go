@@ -122,7 +122,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		if g.Paused { // the lease is kept: going on needs no takeover
+		if g.Paused || g.Hold { // the lease is kept: going on needs no takeover
 			p.lose()
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 //	go test ./relay -run TestTheWorkerAgainstItsModel -model.seed 17 -model.seeds 1
 var (
 	modelSeed  = flag.Uint64("model.seed", 1, "first seed of the model")
-	modelSeeds = flag.Uint64("model.seeds", 1500, "number of seeds of the model")
+	modelSeeds = flag.Uint64("model.seeds", 400, "number of seeds of the model")
 )
 
 // The worker, its index, its gate, its leases and its ledger are the real ones;
