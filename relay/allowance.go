@@ -31,7 +31,7 @@ func (a *allowance) part() float64 { return a.value / float64(a.most) }
 // fall halves the allowance after a failed attempt that began at a time. What
 // began before it fell last says nothing new: many fail of one cause.
 func (a *allowance) fall(began, now time.Time) {
-	if began.Before(a.fell) {
+	if !began.After(a.fell) {
 		return
 	}
 	a.value = max(1, a.value/2)

@@ -38,9 +38,9 @@ func inGate(t *testing.T, o GateOptions, f func(g *gateTest)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { g.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
 		f(g)
-		cancel()
-		wg.Wait()
 	})
 }
 

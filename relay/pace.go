@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	paceNow    = 2 * time.Second // over which the present pace is averaged
-	paceUsual  = time.Minute     // over which the usual one is
-	paceSlack  = 0.010           // seconds; a difference below is none
-	strainFor  = 5 * time.Second // how long a failure marks a queue as strained
+	paceNow    = 2 * time.Second  // over which the present pace is averaged
+	paceUsual  = 20 * time.Second // over which the usual one is
+	paceSlack  = 0.010            // seconds; a difference below is none
+	strainFor  = 5 * time.Second  // how long a failure marks a queue as strained
 	heardSince = 10 * time.Second
 )
 
