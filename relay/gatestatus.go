@@ -10,6 +10,19 @@ const (
 	HeldByShare = "share"     // the destination is trusted with no more, or no more of this queue
 )
 
+// HeldText says HeldBy in words; empty: the queue waits for nothing.
+func (s *QueueStatus) HeldText() string {
+	switch s.HeldBy {
+	case HeldByQuiet:
+		return "the destination asked to be left alone for a time (429, or Retry-After)"
+	case HeldByRate:
+		return "the rate for the destination is used up"
+	case HeldByShare:
+		return "the destination is trusted with no more attempts of this queue at one time: it waits for its share"
+	}
+	return ""
+}
+
 // GateStatus is what a gate lets through now.
 type GateStatus struct {
 	Limit     int           // attempts at one time; 0 while the circuit is open
