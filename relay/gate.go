@@ -153,11 +153,26 @@ func (g *Gate) passable(now time.Time) bool {
 		return false
 	case g.held >= g.options.Concurrency:
 		return false
-	case g.circuit.state == stateClosed && g.inFlight >= g.limit.limit():
+	case g.circuit.state == stateClosed && g.full():
 		g.limit.pressed = true
 		return false
 	}
 	return true
+}
+
+// full says whether as many are under way as the limit allows. What one queue has
+// beyond it since the limit fell does not keep the others out: of the places that
+// are left one is kept for them.
+func (g *Gate) full() bool {
+	limit := g.limit.limit()
+	if g.inFlight <= limit || limit == 1 || g.joined < 2 {
+		return g.inFlight >= limit
+	}
+	counted := 0
+	for _, s := range g.active {
+		counted += min(s.inFlight, limit-1)
+	}
+	return counted >= limit
 }
 
 // admit gives a permit to the first who waits for one of a queue.

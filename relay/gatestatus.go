@@ -75,7 +75,7 @@ func (g *Gate) HeldBy(q Queue) string {
 	switch {
 	case now.Before(g.quiet):
 		return HeldByQuiet
-	case g.inFlight >= g.limit.limit() || g.held >= g.options.Concurrency || (s.held > 0 && g.keepsOne()) || !s.free():
+	case g.full() || g.held >= g.options.Concurrency || (s.held > 0 && g.keepsOne()) || !s.free():
 		return HeldByShare
 	case g.bucket.wait(now, g.limit.part()) > 0:
 		return HeldByRate

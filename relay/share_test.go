@@ -77,6 +77,37 @@ func TestNoQueueHasAllPlaces(t *testing.T) {
 	})
 }
 
+// The limit falls while A has seven of eight places: B need not wait until A has
+// given back what is too much now.
+func TestWhatOneHasTooMuchKeepsNobodyOut(t *testing.T) {
+	inGate(t, DefaultGateOptions(), func(g *gateTest) {
+		t := g.t
+		a, b := org("A"), org("B")
+		g.Join(a)
+		g.Join(b)
+		g.raise(a, b)
+		all := g.take(a, 7)
+		time.Sleep(time.Millisecond)
+		p := g.take(b, 1)[0]
+		time.Sleep(time.Millisecond)
+		g.Report(t.Context(), p, Result{Class: ClassTransient, Reason: ReasonThrottled})
+		g.Done(p)
+		require.Equal(t, 4, g.limitOfAll())
+		time.Sleep(2 * throttlePause)
+		p = g.take(b, 1)[0]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, q := range []Queue{a, b} {
+			_, err := g.Acquire(ctx, q)
+			require.Error(t, err, "B has its place, and A three more than it may")
+		}
+		for _, p := range append(all, p) {
+			g.Drop(p)
+			g.Done(p)
+		}
+	})
+}
+
 // A new message of a queue waits for no more than a few of the others' attempts,
 // where they have all places and it has had less than they.
 func TestANewMessageIsNextInTurn(t *testing.T) {
