@@ -28,13 +28,14 @@ func (a *allowance) limit() int { return int(a.value) }
 // part is how much of the most it is, in (0, 1].
 func (a *allowance) part() float64 { return a.value / float64(a.most) }
 
-// fall halves the allowance after a failed attempt that began at a time. What
-// began before it fell last says nothing new: many fail of one cause.
-func (a *allowance) fall(began, now time.Time) {
+// fall halves the allowance, not below least, after a failed attempt that began
+// at a time. What began before it fell last says nothing new: many fail of one
+// cause.
+func (a *allowance) fall(began, now time.Time, least float64) {
 	if !began.After(a.fell) {
 		return
 	}
-	a.value = max(1, a.value/2)
+	a.value = max(min(a.value, least), a.value/2)
 	a.judged, a.fell, a.pressed = now, now, false
 }
 

@@ -219,7 +219,7 @@ func TestTheLimitOfAllFallsWhenMostAreSlow(t *testing.T) {
 		}
 		g.raise(names...)
 		load := g.load(10 * time.Second)
-		load.from(names[0], 16, taking(200*time.Millisecond))
+		load.from(names[0], 16, taking(400*time.Millisecond))
 		for _, q := range names[1:] {
 			load.from(q, 16, taking(20*time.Millisecond))
 		}
@@ -231,7 +231,7 @@ func TestTheLimitOfAllFallsWhenMostAreSlow(t *testing.T) {
 
 		load = g.load(10 * time.Second)
 		for _, q := range names {
-			load.from(q, 16, taking(200*time.Millisecond))
+			load.from(q, 16, taking(400*time.Millisecond))
 		}
 		time.Sleep(5 * time.Second)
 		require.LessOrEqual(t, g.limitOfAll(), 4)

@@ -8,7 +8,7 @@ import (
 const (
 	paceNow    = 2 * time.Second  // over which the present pace is averaged
 	paceUsual  = 20 * time.Second // over which the usual one is
-	paceSlack  = 0.010            // seconds; a difference below is none
+	paceSlack  = 0.100            // seconds; a difference below is no overload, and may be the relay's own
 	strainFor  = 5 * time.Second  // how long a failure marks a queue as strained
 	heardSince = 10 * time.Second
 )
@@ -48,21 +48,25 @@ func (g *Gate) follow(p *Permit, now time.Time) {
 		return
 	}
 	if g.strained(now) {
-		g.limit.fall(now, now)
+		g.limit.fall(now, now, g.leastShared())
 	} else {
 		g.limit.rise(now)
 	}
 }
 
+// leastShared is how far slowness lowers the limit: a queue that is slow shall
+// not take the last place from one that seems to be.
+func (g *Gate) leastShared() float64 { return float64(min(2, max(1, g.joined))) }
+
 // strain learns from an attempt that failed at a destination that is there: the
 // queue's limit is halved. Where the destination says that it is too much, all
 // queues leave it alone for as long as it says.
 func (g *Gate) strain(p *Permit, r Result, now time.Time) {
-	p.share.ceiling.fall(p.began, now)
+	p.share.ceiling.fall(p.began, now, 1)
 	if r.Reason != ReasonThrottled && r.RetryAfter == 0 {
 		return
 	}
-	g.limit.fall(p.began, now)
+	g.limit.fall(p.began, now, 1)
 	g.throttled++
 	if until := now.Add(max(throttlePause, min(r.RetryAfter, maxThrottle))); until.After(g.quiet) {
 		g.quiet = until

@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	slowAnswer  = time.Second           // what A gets
+	slowAnswer  = time.Second / 2       // what A gets
 	quickAnswer = 5 * time.Millisecond  // what B gets
-	betweenTwo  = 20 * time.Millisecond // of B's messages
+	betweenTwo  = 15 * time.Millisecond // of B's messages
 	// schedulingSlack is what two processes on two cores that others use too may
 	// be late by, without it meaning anything. Waiting for one of A's attempts
 	// would be another order of magnitude.
@@ -35,25 +35,24 @@ const (
 // Organization A has 20 000 messages waiting (NEIGHBOUR_WAITING: another number)
 // and is answered slowly. What B sends meanwhile arrives about as fast as when B
 // is alone: the 99th percentile, from acceptance to arrival, is at most three
-// times the other, measured in turn in the same minute.
+// times the other, which is measured before and after.
 func TestANoisyNeighbour(t *testing.T) {
-	n := startNeighbours(t)
+	const rounds, places = 150, 7 // of eight places one is kept for others than A
+	n, waiting := startNeighbours(t), neighbourWaiting(t)
 	n.pause("A")
-	n.fill("A", neighbourWaiting(t))
-	n.resume("A")
-	n.shared.awaitUnderway(t, "A", 7) // the limit has risen: of eight places one is kept
-	n.shared.slowDown("A", slowAnswer)
+	n.fill("A", waiting)
+	alone := n.send("B", rounds)
 
-	var alone, beside []time.Duration
-	for range 2 {
-		n.shared.awaitUnderway(t, "A", 7)
-		n.shared.awaitMore(t, "A", 14) // two rounds of its places: what it has waiting is read by then
-		beside = append(beside, n.send("B", 150)...)
-		n.pause("A")
-		n.shared.awaitQuiet(t, "A")
-		alone = append(alone, n.send("B", 150)...)
-		n.resume("A")
-	}
+	n.resume("A")
+	n.shared.awaitUnderway(t, "A", places) // the limit has risen
+	n.shared.slowDown("A", slowAnswer)
+	n.shared.awaitUnderway(t, "A", places)
+	n.shared.awaitMore(t, "A", places*max(1, waiting/10_000)) // the drain has read ahead by then: that costs all the same
+	beside := n.send("B", 2*rounds)
+
+	n.pause("A")
+	n.shared.awaitQuiet(t, "A")
+	alone = append(alone, n.send("B", rounds)...)
 	a := n.status("A")
 	require.Greater(t, a.Pending, a.Accepted/4, "A has much waiting to the end")
 	t.Logf("99 of 100 of B's messages arrive within %v alone, %v beside A with %d waiting", p99(alone), p99(beside), a.Pending)
@@ -283,7 +282,7 @@ func (d *sharedDestination) awaitArrival(t *testing.T, id string) (at time.Time)
 
 func (d *sharedDestination) await(t *testing.T, cond func() bool, what string, args ...any) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		d.mu.Lock()
 		changed, ok := d.changed, cond()
@@ -294,7 +293,7 @@ func (d *sharedDestination) await(t *testing.T, cond func() bool, what string, a
 		select {
 		case <-changed:
 		case <-deadline:
-			require.Failf(t, "not within 30 s", what, args...)
+			require.Failf(t, "not within a minute", what, args...)
 		}
 	}
 }
