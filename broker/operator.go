@@ -56,7 +56,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)),
 		Bytes:      state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
-		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down}
+		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
 	s.SetTotals(counts.Totals)
 	if held {
 		s.Drain, s.Epoch = drain.lease.Instance, drain.lease.Epoch

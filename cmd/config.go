@@ -73,6 +73,10 @@ type Foreman struct {
 	// The registered smart proxy that ARF reports are told to come from; empty: Foreman takes the host's own.
 	OpenSCAPProxyName string `yaml:"openscap_proxy_name" json:"openscap_proxy_name"`
 	OpenSCAPProxyURL  string `yaml:"openscap_proxy_url" json:"openscap_proxy_url"`
+
+	Rate    float64        `yaml:"rate" json:"rate"`       // attempts a second, at most; 0: no bound
+	Burst   int            `yaml:"burst" json:"burst"`     // that may begin at once where the rate was not used before
+	Weights map[string]int `yaml:"weights" json:"weights"` // shares of the organizations; 1 of those that are not named
 }
 
 // PassThrough is about requests that only Foreman can answer: they are passed on
@@ -117,7 +121,8 @@ func defaultConfig() Config {
 	return Config{
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
-		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
+		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
+			Rate: gate.Rate, Burst: gate.Burst, Weights: map[string]int{}},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
@@ -187,6 +192,13 @@ func (c *Config) queues() []relay.Queue {
 		}
 	}
 	return all
+}
+
+// gate is how the destination is spared.
+func (c *Config) gate() relay.GateOptions {
+	o, f := relay.DefaultGateOptions(), c.Foreman
+	o.Concurrency, o.ProbeInterval, o.Rate, o.Burst, o.Weights = f.Concurrency, f.ProbeInterval, f.Rate, f.Burst, f.Weights
+	return o
 }
 
 func (c *Config) policy() relay.Policy {

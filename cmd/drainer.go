@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"crypto/rand"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,15 +29,13 @@ func newForeman(c Config) (*foreman.Client, error) {
 }
 
 func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) *drainer {
-	gate := relay.DefaultGateOptions()
-	gate.Concurrency, gate.ProbeInterval = c.Foreman.Concurrency, c.Foreman.ProbeInterval
 	policies := map[string]relay.Policy{}
 	for _, r := range foreman.Routes(c.policy()) {
 		policies[r.Name] = r.Policy
 	}
 	d := &drainer{client: client, metrics: metrics}
-	ways := relay.NewGate(gate, client.Probe)
-	metrics.watch(ways)
+	ways := relay.NewGate(c.gate(), client.Probe)
+	metrics.gate.gate.Store(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
 		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: ways,
@@ -76,7 +73,7 @@ func (d *drainer) start() (stop func()) {
 type drainMetrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
-	gate     atomic.Pointer[relay.Gate]
+	gate     *gateMetrics
 }
 
 func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
@@ -85,24 +82,14 @@ func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
 			Help: "Attempts to deliver, by destination and what the answer meant."}, []string{"destination", "class"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreman_relay_attempt_duration_seconds",
 			Help: "Time of an attempt.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 17)}),
+		gate: newGateMetrics(),
 	}
-	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "foreman_relay_concurrency_limit",
-		Help: "Attempts at one time that the destination is trusted with now; 0: nothing is delivered from here."}, m.currentLimit)
-	r.MustRegister(m.attempts, m.duration, limit)
+	r.MustRegister(m.attempts, m.duration, m.gate)
 	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
 		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
 		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
 	}
 	return m
-}
-
-func (m *drainMetrics) watch(g *relay.Gate) { m.gate.Store(g) }
-
-func (m *drainMetrics) currentLimit() float64 {
-	if g := m.gate.Load(); g != nil {
-		return float64(g.Limit())
-	}
-	return 0
 }
 
 func (m *drainMetrics) observe(a relay.AttemptReport) {

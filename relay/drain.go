@@ -161,7 +161,7 @@ func (d *Drain) request() LeaseRequest {
 	}
 	for token, p := range d.posts {
 		underway := p.worker.Underway()
-		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway}
+		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway, HeldBy: d.Gate.HeldBy(p.worker.Queue)}
 	}
 	return r
 }

@@ -24,6 +24,7 @@ type LeaseRequest struct {
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
 	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
 }
 
 // LeaseReply lists the queues of the drain's destination.

@@ -63,6 +63,9 @@ type QueueStatus struct {
 	Drain         string     `json:"drain"` // who holds the lease; empty: nobody
 	Epoch         uint64     `json:"epoch"` // of that lease
 	Floor         uint64     `json:"floor"` // everything up to this sequence is settled
+	// HeldBy is what the next message of the queue waits for before the
+	// destination: its share, the rate, or a time of quiet (throttled).
+	HeldBy string `json:"held_by,omitempty"`
 }
 
 // MessageStatus is where one message stands, with its events.

@@ -115,10 +115,29 @@ func (e *Explanation) explainPending(now time.Time) {
 		}
 	}
 	if len(e.Blocked) == 0 {
-		e.Because = append(e.Because, fmt.Sprintf("It is the first of its lane and waits for its turn among the others: %d pending in the queue, %d being attempted.",
-			e.Queue.Pending, e.Queue.Delivering))
-		e.Next = "An attempt begins as soon as the destination is trusted with one more."
+		e.explainReady()
 	}
+}
+
+// explainReady is for the head of a lane that nothing keeps but the others: what
+// the queue waits for before the destination, as the drain said a moment ago.
+func (e *Explanation) explainReady() {
+	if held := e.Queue.HeldBy; held != "" {
+		e.Blocked = append(e.Blocked, held)
+	}
+	because := fmt.Sprintf("It is the first of its lane and waits for its turn among the others: %d pending in the queue, %d being attempted", e.Queue.Pending, e.Queue.Delivering)
+	e.Next = "An attempt begins as soon as the destination is trusted with one more."
+	if text := e.Queue.HeldText(); text != "" {
+		because += "; " + text
+	}
+	switch e.Queue.HeldBy {
+	case HeldByQuiet:
+		e.Next = "An attempt begins once that time is over."
+	case HeldByRate:
+		e.Next = "An attempt begins as soon as the rate allows one."
+		e.Do = append(e.Do, "If the destination bears more, raise its rate: foreman.rate")
+	}
+	e.Because = append(e.Because, because+".")
 }
 
 func (e *Explanation) paused(time.Time) (by, because, next, do string) {

@@ -54,6 +54,15 @@ func TestExplain(t *testing.T) {
 		"its turn": {Case{Message: message(Queued), Queue: healthy}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
 			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted."}, nil,
 			"An attempt begins as soon as the destination is trusted with one more.", ""},
+		"its share": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByShare })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
+			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the destination is trusted with no more attempts of this queue at one time: it waits for its share."},
+			[]string{HeldByShare}, "An attempt begins as soon as the destination is trusted with one more.", ""},
+		"the rate": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByRate })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
+			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the rate for the destination is used up."},
+			[]string{HeldByRate}, "An attempt begins as soon as the rate allows one.", "If the destination bears more, raise its rate: foreman.rate"},
+		"throttled": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByQuiet })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
+			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the destination asked to be left alone for a time"},
+			[]string{HeldByQuiet}, "An attempt begins once that time is over.", ""},
 		"paused": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) {
 			q.Paused, q.Pause = true, &Pause{At: *ago(time.Minute), By: "me", Reason: "upgrade"}
 		})},

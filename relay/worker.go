@@ -73,6 +73,8 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 	defer w.index.Store(nil)
 	w.Log.Debug().Uint64("floor", ledger.Floor()).Uint64("epoch", t.Epoch).Msg("draining")
 
+	w.Gate.Join(w.Queue)
+	defer w.Gate.Leave(w.Queue)
 	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard}
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){r.read, r.refill, r.dispatch, r.sweep} {
@@ -180,18 +182,18 @@ func (t *term) refill(ctx context.Context) {
 // dispatch starts an attempt for the head of each ready lane as the gate lets it.
 func (t *term) dispatch(ctx context.Context) {
 	for t.awaitReady(ctx) {
-		permit, err := t.Gate.Acquire(ctx)
+		permit, err := t.Gate.Acquire(ctx, t.Queue)
 		if err != nil {
 			return
 		}
 		e, ok := t.x.next()
 		if !ok {
 			t.Gate.Drop(permit)
-			t.Gate.Done()
+			t.Gate.Done(permit)
 			continue
 		}
 		t.attempts.Go(func() {
-			defer t.Gate.Done()
+			defer t.Gate.Done(permit)
 			t.attempt(ctx, e, permit)
 		})
 	}
