@@ -19,6 +19,7 @@ type drainer struct {
 	client  *foreman.Client
 	drain   *relay.Drain
 	metrics *drainMetrics
+	before  delivered
 }
 
 func newForeman(c Config) (*foreman.Client, error) {
@@ -29,14 +30,18 @@ func newForeman(c Config) (*foreman.Client, error) {
 	return client, usage(err)
 }
 
-func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) *drainer {
+func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) (*drainer, error) {
+	before, err := openDelivered(c, log)
+	if err != nil {
+		return nil, err
+	}
 	gate := relay.DefaultGateOptions()
 	gate.Concurrency, gate.ProbeInterval = c.Foreman.Concurrency, c.Foreman.ProbeInterval
 	policies := map[string]relay.Policy{}
 	for _, r := range foreman.Routes(c.policy()) {
 		policies[r.Name] = r.Policy
 	}
-	d := &drainer{client: client, metrics: metrics}
+	d := &drainer{client: client, metrics: metrics, before: before}
 	ways := relay.NewGate(gate, client.Probe)
 	metrics.watch(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
@@ -49,8 +54,9 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 			return c.policy()
 		},
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane}, Now: time.Now, Log: log, Observe: metrics.observe,
+		Deliveries: before.seam(),
 	})
-	return d
+	return d, nil
 }
 
 // cutOff is what a drain may need beyond StopTimeout: to cut off what is still
@@ -69,6 +75,7 @@ func (d *drainer) start() (stop func()) {
 		cancel()
 		<-done
 		d.client.Close()
+		d.before.close()
 	}
 }
 

@@ -36,10 +36,21 @@ func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 		t.x.putBack(*e)
 	case m.SettledBefore:
 		t.settle(*e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+	case t.deliveredBefore(m):
+		t.settleBefore(*e, m)
 	default:
 		return m, true
 	}
 	return nil, false
+}
+
+// settleBefore records what this drain did before and could not record, or what
+// the edge has lost since. That attempt counts; none is made.
+func (t *term) settleBefore(e Entry, m *Message) {
+	o := Outcome{State: Delivered, Reason: ReasonDeliveredBefore, Counted: true}
+	t.Log.Info().Str("queue", t.Queue.String()).Str("id", m.ID).Msg("this drain has delivered the message before; it is not sent again")
+	t.settle(e, o, Result{})
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Outcome: o})
 }
 
 // fetch reads the body, again and again while the broker is away.
@@ -71,6 +82,9 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 	}
 	now := t.Now()
 	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted}, result, now, t.jitter())
+	if outcome.State == Delivered {
+		t.note(m) // before the event: what is killed in between is not sent again
+	}
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
 }

@@ -35,7 +35,11 @@ type Worker struct {
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
 
-	index atomic.Pointer[index] // of the running term
+	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
+	Deliveries Deliveries
+
+	index   atomic.Pointer[index] // of the running term
+	unnoted atomic.Bool           // the last delivery could not be noted
 }
 
 // AttemptReport is what an observer is told.

@@ -1,0 +1,200 @@
+package deliveries
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// DefaultWindow is how long a delivery is remembered: as long as a settled key.
+const DefaultWindow = 7 * 24 * time.Hour
+
+// maxSegments bounds what is kept, on the disk and in memory.
+const maxSegments = 128
+
+// syncInterval is about how much of the record a power cut may take.
+const syncInterval = time.Second
+
+// Options open a Record.
+type Options struct {
+	Dir    string        // made when it is needed; nobody else may write to it
+	Window time.Duration // then a delivery is forgotten, a day later at most
+	Now    relay.Clock
+	Log    zerolog.Logger
+
+	most int // tests only: another bound than maxSegments
+}
+
+// Record is what one drain has delivered (relay.Deliveries).
+type Record struct {
+	Options
+
+	mu       sync.RWMutex
+	segments []*segment // ascending; the last one is written to
+	unsynced *os.File   // what was written to since the last sync; nil: nothing
+	crowded  bool       // deliveries were forgotten before their time, and that was logged
+
+	stop chan struct{}
+	done chan struct{}
+}
+
+// Open reads what is kept. A file that cannot be read is logged and left out:
+// what it knows may be delivered again. The error is about the directory itself.
+func Open(o Options) (*Record, error) {
+	if o.most == 0 {
+		o.most = maxSegments
+	}
+	r := &Record{Options: o, stop: make(chan struct{}), done: make(chan struct{})}
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("record of deliveries: %w; make it readable for this user, or move it away", err)
+	}
+	for _, e := range entries {
+		s, err := readSegment(o.Dir, e.Name())
+		if err != nil {
+			o.Log.Error().Err(err).Msg("a part of the record of deliveries cannot be read; what it knows may be delivered again")
+		}
+		if s != nil {
+			r.segments = append(r.segments, s)
+		}
+	}
+	slices.SortFunc(r.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	r.forget()
+	go r.keep()
+	return r, nil
+}
+
+// Close syncs what was written. Nothing may be noted afterwards.
+func (r *Record) Close() error {
+	close(r.stop)
+	<-r.done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.segments) == 0 {
+		return nil
+	}
+	return r.segments[len(r.segments)-1].close()
+}
+
+// Done looks a message up (relay.Deliveries).
+func (r *Record) Done(m *relay.Message) bool {
+	p := fingerprintOf(m)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := len(r.segments) - 1; i >= 0; i-- { // the newest is the likeliest
+		found, err := r.segments[i].has(p)
+		if err != nil {
+			r.Log.Error().Err(err).Msg("the record of deliveries cannot be read; the message is delivered")
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// Note writes a delivery down (relay.Deliveries).
+func (r *Record) Note(m *relay.Message) error {
+	p := fingerprintOf(m)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, err := r.current()
+	if err != nil {
+		return fmt.Errorf("record of deliveries: %w", err)
+	}
+	if err := s.append(p); err != nil {
+		return fmt.Errorf("record of deliveries: %w", err)
+	}
+	r.unsynced = s.file
+	return nil
+}
+
+// current is the segment to write to: the last one, while it is this day's and
+// has room.
+func (r *Record) current() (*segment, error) {
+	day, number := dayOf(r.Now()), uint64(1)
+	if n := len(r.segments); n > 0 {
+		last := r.segments[n-1]
+		if last.day == day && last.continues() {
+			return last, last.openToWrite()
+		}
+		if err := last.close(); err != nil {
+			r.Log.Warn().Err(err).Msg("a part of the record of deliveries may not be on the disk")
+		}
+		number = last.number + 1
+	}
+	s := &segment{path: filepath.Join(r.Dir, fmt.Sprintf(nameFormat, number, dayName(day))), number: number, day: day, known: newFilter(segmentSize)}
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := s.openToWrite(); err != nil {
+		return nil, err
+	}
+	r.segments = append(r.segments, s)
+	r.forget()
+	return s, nil
+}
+
+// keep syncs and forgets until Close.
+func (r *Record) keep() {
+	defer close(r.done)
+	t := time.NewTicker(syncInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-t.C:
+			r.sync()
+			r.mu.Lock()
+			r.forget()
+			r.mu.Unlock()
+		}
+	}
+}
+
+// sync brings to the disk what was written, while more is written.
+func (r *Record) sync() {
+	r.mu.Lock()
+	f := r.unsynced
+	r.unsynced = nil
+	r.mu.Unlock()
+	if f == nil {
+		return
+	}
+	if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: full, and synced with that
+		r.Log.Warn().Err(err).Msg("the record of deliveries may not be on the disk; after a power cut the last ones may be delivered again")
+	}
+}
+
+// forget removes what the window has left behind, and what is too much.
+func (r *Record) forget() {
+	past := dayOf(r.Now().Add(-r.Window))
+	r.segments = slices.DeleteFunc(r.segments, func(s *segment) bool { return s.day < past && r.remove(s) })
+	for len(r.segments) > r.most {
+		if !r.crowded {
+			r.crowded = true
+			r.Log.Warn().Int("deliveries", r.most*segmentSize).Msg("more is delivered than is remembered; the oldest deliveries are forgotten before the window has passed")
+		}
+		r.remove(r.segments[0])
+		r.segments = r.segments[1:]
+	}
+}
+
+// remove removes a file; one that cannot be removed is forgotten all the same.
+func (r *Record) remove(s *segment) bool {
+	if err := errors.Join(s.close(), os.Remove(s.path)); err != nil {
+		r.Log.Warn().Err(err).Msg("a part of the record of deliveries is past its time and cannot be removed")
+	}
+	return true
+}
