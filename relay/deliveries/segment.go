@@ -46,29 +46,39 @@ func parseName(name string) (number uint64, day int64, ok bool) {
 	return number, dayOf(at), true
 }
 
-// readSegment reads a file of an earlier run. What a torn write left at its end
-// is no whole fingerprint, and is written over.
+// readSegment reads a file of an earlier run; nil: it is no segment of ours. One
+// that cannot be read knows nothing, and is not written to.
 func readSegment(dir, name string) (*segment, error) {
 	number, day, ok := parseName(name)
 	if !ok {
-		return nil, nil //nolint:nilnil // not ours: left alone
+		return nil, nil //nolint:nilnil // left alone
 	}
-	s := &segment{path: filepath.Join(dir, name), number: number, day: day, count: segmentSize}
+	s := &segment{path: filepath.Join(dir, name), number: number, day: day}
+	if err := s.read(); err != nil {
+		s.count, s.known = segmentSize, nil
+		return s, err
+	}
+	return s, nil
+}
+
+// read fills the filter. What a torn write left at the end is no whole
+// fingerprint, and is written over.
+func (s *segment) read() error {
 	f, err := os.Open(s.path)
 	if err != nil {
-		return s, err // full, so that nothing is written to it, and knowing nothing
+		return err
 	}
 	defer func() { _ = f.Close() }() // it was read
 	info, err := f.Stat()
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.count = int(min(info.Size()/fingerprintSize, segmentSize))
-	s.known = newFilter(s.count)
-	if s.continues() {
-		s.known = newFilter(segmentSize)
+	s.known = newFilter(segmentSize)
+	if !s.continues() {
+		s.known = newFilter(s.count)
 	}
-	return s, s.each(f, func(p fingerprint) bool {
+	return s.each(f, func(p fingerprint) bool {
 		s.known.add(p)
 		return true
 	})

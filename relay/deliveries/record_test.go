@@ -1,0 +1,221 @@
+package deliveries
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is a time that a test moves on.
+type clock struct{ passed atomic.Int64 }
+
+func newClock() *clock { return &clock{} }
+
+func (c *clock) now() time.Time {
+	return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC).Add(time.Duration(c.passed.Load()))
+}
+
+func (c *clock) pass(days int) { c.passed.Add(int64(days) * int64(24*time.Hour)) }
+
+func message(n int) *relay.Message {
+	return &relay.Message{ID: fmt.Sprintf("4jrab7ji-%024d", n), Digest: relay.DigestOf([]byte("body"))}
+}
+
+// open opens a record that is closed with the test; what it logs is in the
+// buffer after that, or between two calls of it.
+func open(t *testing.T, dir string, c *clock, change func(*Options)) (*Record, *bytes.Buffer) {
+	t.Helper()
+	log := &bytes.Buffer{}
+	o := Options{Dir: dir, Window: DefaultWindow, Now: c.now, Log: zerolog.New(log)}
+	if change != nil {
+		change(&o)
+	}
+	r, err := Open(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r, log
+}
+
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestWhatWasNotedIsDone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deliveries")
+	r, _ := open(t, dir, newClock(), nil)
+	require.False(t, r.Done(message(1)))
+	require.NoError(t, r.Note(message(1)))
+	require.True(t, r.Done(message(1)))
+	require.False(t, r.Done(message(2)), "another message")
+	other := message(1)
+	other.Digest = relay.DigestOf([]byte("another body"))
+	require.False(t, r.Done(other), "the same key, used again for another body")
+
+	// Nothing is closed: this is what the next process finds after a SIGKILL.
+	next, _ := open(t, dir, newClock(), nil)
+	require.True(t, next.Done(message(1)))
+	require.False(t, next.Done(message(2)))
+	info, err := os.Stat(filepath.Join(dir, files(t, dir)[0]))
+	require.NoError(t, err)
+	require.EqualValues(t, 16, info.Size(), "bytes a delivery")
+}
+
+// A write that a crash has torn leaves a part of a fingerprint: the next one is
+// written over it, so that no later one is shifted.
+func TestATornRecordIsWrittenOver(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := open(t, dir, newClock(), nil)
+	require.NoError(t, r.Note(message(1)))
+	path := filepath.Join(dir, files(t, dir)[0])
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, append(whole, "torn"...), 0o600))
+
+	r, _ = open(t, dir, newClock(), nil)
+	require.True(t, r.Done(message(1)))
+	require.NoError(t, r.Note(message(2)))
+	r, _ = open(t, dir, newClock(), nil)
+	require.True(t, r.Done(message(1)))
+	require.True(t, r.Done(message(2)))
+	require.Len(t, files(t, dir), 1, "a day is one file, however often the drain is started")
+}
+
+func TestADeliveryIsForgottenAfterTheWindow(t *testing.T) {
+	dir, c := t.TempDir(), newClock()
+	r, _ := open(t, dir, c, nil)
+	require.NoError(t, r.Note(message(1)))
+	for day := 1; day <= 7; day++ {
+		c.pass(1)
+		require.NoError(t, r.Note(message(1+day)))
+		require.True(t, r.Done(message(1)), "day %d", day)
+	}
+	require.Len(t, files(t, dir), 8)
+	c.pass(1)
+	require.NoError(t, r.Note(message(9)))
+	require.False(t, r.Done(message(1)))
+	require.True(t, r.Done(message(2)))
+	require.Len(t, files(t, dir), 8, "the file is gone")
+
+	c.pass(30)
+	r, _ = open(t, dir, c, nil)
+	require.False(t, r.Done(message(9)))
+	require.Empty(t, files(t, dir))
+}
+
+// full writes a file of as many deliveries as one holds: messages from on.
+func full(t *testing.T, dir string, number, from int) {
+	t.Helper()
+	all := make([]byte, 0, segmentSize*fingerprintSize)
+	for i := range segmentSize {
+		p := fingerprintOf(message(from + i))
+		all = append(all, p[:]...)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf(nameFormat, number, "2026-11-24")), all, 0o600))
+}
+
+// A full file is followed by another of the same day; beyond the bound the
+// oldest is given up, and that is said once.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	full(t, dir, 1, 0)
+	full(t, dir, 2, segmentSize)
+	r, log := open(t, dir, newClock(), func(o *Options) { o.most = 2 })
+	last := message(2*segmentSize - 1)
+	require.True(t, r.Done(message(0)))
+	require.True(t, r.Done(last))
+	require.Empty(t, log.String())
+
+	require.NoError(t, r.Note(message(-1)))
+	require.Equal(t, []string{"00000002-2026-11-24.v1", "00000003-2026-11-24.v1"}, files(t, dir))
+	require.False(t, r.Done(message(0)))
+	require.True(t, r.Done(last))
+	require.True(t, r.Done(message(-1)))
+	require.Contains(t, log.String(), "forgotten before the window has passed")
+}
+
+// The numbers of the package comment.
+func TestMemoryAndMistakesOfAFilter(t *testing.T) {
+	f := newFilter(segmentSize)
+	require.LessOrEqual(t, len(f)*8*maxSegments, 84<<20, "bytes, of all files")
+	for i := range segmentSize {
+		f.add(fingerprintOf(message(i)))
+	}
+	mistakes := 0
+	for i := range 100_000 {
+		if f.mayHave(fingerprintOf(message(segmentSize + i))) {
+			mistakes++
+		}
+	}
+	require.Less(t, mistakes, 30, "of 100 000; one in 10 000 is meant")
+	for i := range 1000 {
+		require.True(t, f.mayHave(fingerprintOf(message(i))))
+	}
+}
+
+func TestALookupAllocatesNothing(t *testing.T) {
+	r, _ := open(t, t.TempDir(), newClock(), nil)
+	require.NoError(t, r.Note(message(1)))
+	m := message(2)
+	require.Zero(t, testing.AllocsPerRun(100, func() { r.Done(m) }))
+}
+
+// What cannot be written is an error, and the next one is tried again.
+func TestARecordThatCannotBeWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deliveries")
+	r, _ := open(t, dir, newClock(), nil)
+	require.NoError(t, os.WriteFile(dir, nil, 0o600)) // a file where the directory should be
+	require.ErrorContains(t, r.Note(message(1)), "record of deliveries")
+	require.False(t, r.Done(message(1)))
+	require.NoError(t, os.Remove(dir))
+	require.NoError(t, r.Note(message(1)))
+	require.True(t, r.Done(message(1)))
+}
+
+// A file that cannot be read is said, and takes nothing else with it; what is
+// not ours is left alone.
+func TestAnUnreadableFileIsLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "00000001-2026-11-24.v1"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000007-2020-01-01.v2"), []byte("later"), 0o600))
+	r, log := open(t, dir, newClock(), nil)
+	require.Contains(t, log.String(), "may be delivered again")
+	require.NoError(t, r.Note(message(1)))
+	require.True(t, r.Done(message(1)))
+	require.Equal(t, []string{"00000001-2026-11-24.v1", "00000002-2026-11-24.v1", "00000007-2020-01-01.v2"}, files(t, dir))
+}
+
+func BenchmarkNote(b *testing.B) {
+	r, err := Open(Options{Dir: b.TempDir(), Window: DefaultWindow, Now: time.Now, Log: zerolog.Nop()})
+	require.NoError(b, err)
+	defer func() { require.NoError(b, r.Close()) }()
+	m := message(0)
+	for b.Loop() {
+		if r.Done(m) {
+			b.Fatal("it was not delivered")
+		}
+		m.ID = relay.FreshID(relay.Queue{Organization: "default", Destination: "foreman"})
+		if err := r.Note(m); err != nil {
+			b.Fatal(err)
+		}
+		m.ID = m.ID[:len(m.ID)-1] + "!"
+	}
+}
