@@ -83,7 +83,10 @@ func (d *drainer) start() (stop func()) {
 type drainMetrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
-	gate     atomic.Pointer[relay.Gate]
+
+	ambiguous, before *prometheus.CounterVec
+
+	gate atomic.Pointer[relay.Gate]
 }
 
 func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
@@ -93,13 +96,19 @@ func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreman_relay_attempt_duration_seconds",
 			Help: "Time of an attempt.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 17)}),
 	}
+	m.ambiguous = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_ambiguous_attempts_total",
+		Help: "Attempts that were sent, and of which nobody knows what came, by destination; they are among the attempts."}, []string{"destination"})
+	m.before = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_delivered_before_total",
+		Help: "Messages that were not sent again because the drain's own record has them, by destination."}, []string{"destination"})
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "foreman_relay_concurrency_limit",
 		Help: "Attempts at one time that the destination is trusted with now; 0: nothing is delivered from here."}, m.currentLimit)
-	r.MustRegister(m.attempts, m.duration, limit)
+	r.MustRegister(m.attempts, m.duration, limit, m.ambiguous, m.before)
 	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
 		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
 		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
 	}
+	m.ambiguous.WithLabelValues(relay.ForemanDestination)
+	m.before.WithLabelValues(relay.ForemanDestination)
 	return m
 }
 
@@ -113,6 +122,13 @@ func (m *drainMetrics) currentLimit() float64 {
 }
 
 func (m *drainMetrics) observe(a relay.AttemptReport) {
+	if a.Outcome.Reason == relay.ReasonDeliveredBefore { // nothing was attempted
+		m.before.WithLabelValues(a.Queue.Destination).Inc()
+		return
+	}
 	m.attempts.WithLabelValues(a.Queue.Destination, string(a.Result.Class)).Inc()
+	if a.Result.Ambiguous {
+		m.ambiguous.WithLabelValues(a.Queue.Destination).Inc()
+	}
 	m.duration.Observe(a.Took.Seconds())
 }

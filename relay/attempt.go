@@ -129,7 +129,7 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed}
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Ambiguous: r.Ambiguous}
 	for {
 		err := t.Journal.Record(t.hard, event)
 		if err == nil {
@@ -150,7 +150,7 @@ func (t *term) report(a AttemptReport) {
 	}
 	level.Str("queue", a.Queue.String()).Str("id", a.Entry.ID).Str("route", a.Route).
 		Int("attempt", a.Entry.Attempts+1).Str("class", string(a.Result.Class)).Int("status", a.Result.Status).
-		Str("state", string(a.Outcome.State)).Str("reason", a.Outcome.Reason).Str("detail", a.Result.Detail).
+		Str("state", string(a.Outcome.State)).Str("reason", a.Outcome.Reason).Bool("ambiguous", a.Result.Ambiguous).Str("detail", a.Result.Detail).
 		Dur("took", a.Took).Time("next", a.Outcome.Next).Msg("attempt")
 	if t.Observe != nil {
 		t.Observe(a)
