@@ -119,7 +119,7 @@ func attemptsOf(s relay.MessageStatus) string {
 }
 
 func reasonOf(e relay.EventStatus) string {
-	if e.Ambiguous {
+	if e.Ambiguous && e.Reason != relay.ReasonAmbiguous {
 		return e.Reason + " (ambiguous)"
 	}
 	return orDash(e.Reason)
