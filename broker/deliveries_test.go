@@ -183,6 +183,10 @@ func (f *full) Note(*relay.Message) error {
 	return errors.New("no space left on device")
 }
 
+func (f *full) Begin(m *relay.Message) error { return f.Note(m) }
+func (f *full) End(m *relay.Message) error   { return f.Note(m) }
+func (*full) Unended(*relay.Message) bool    { return false }
+
 func TestARecordThatCannotBeWrittenStopsNothing(t *testing.T) {
 	b := open(t, stateDir(t), nil)
 	d, r, log := newDestination(delivered), &full{}, &bytes.Buffer{}

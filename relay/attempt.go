@@ -38,6 +38,8 @@ func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 		t.settle(*e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
 	case t.deliveredBefore(m):
 		t.settleBefore(*e, m)
+	case t.leftInDoubt(m):
+		t.settleInDoubt(*e, m)
 	default:
 		return m, true
 	}
@@ -51,6 +53,14 @@ func (t *term) settleBefore(e Entry, m *Message) {
 	t.Log.Info().Str("queue", t.Queue.String()).Str("id", m.ID).Msg("this drain has delivered the message before; it is not sent again")
 	t.settle(e, o, Result{})
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Outcome: o})
+}
+
+// settleInDoubt ends a message whose last attempt was cut off with its process.
+func (t *term) settleInDoubt(e Entry, m *Message) {
+	o := Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
+	r := Result{Ambiguous: true, Detail: "the drain was ended while an attempt was under way"}
+	t.settle(e, o, r)
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: r, Outcome: o})
 }
 
 // fetch reads the body, again and again while the broker is away.
@@ -74,7 +84,10 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		t.Gate.Drop(p)
 		result = Result{Class: ClassOutage} // past its age without a try: Decide makes it a dead letter
 	} else {
-		result = t.Gate.Report(t.hard, p, t.Destination.Deliver(t.hard, m))
+		t.begin(policy, m)
+		result = t.Destination.Deliver(t.hard, m)
+		t.answered(policy, m, result)
+		result = t.Gate.Report(t.hard, p, result)
 	}
 	if t.hard.Err() != nil && result.Class != ClassDelivered && result.Class != ClassAlready {
 		t.x.putBack(e) // stopped in the middle: nothing is known about the destination
@@ -82,9 +95,6 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 	}
 	now := t.Now()
 	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted}, result, now, t.jitter())
-	if outcome.State == Delivered {
-		t.note(m) // before the event: what is killed in between is not sent again
-	}
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
 }

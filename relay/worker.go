@@ -38,8 +38,8 @@ type Worker struct {
 	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
 	Deliveries Deliveries
 
-	index   atomic.Pointer[index] // of the running term
-	unnoted atomic.Bool           // the last delivery could not be noted
+	index  atomic.Pointer[index] // of the running term
+	unkept atomic.Bool           // Deliveries could not be written last
 }
 
 // AttemptReport is what an observer is told.

@@ -66,6 +66,49 @@ func TestKilledBetweenAnswerAndEvent(t *testing.T) {
 	}
 }
 
+// Whoever delivers is killed while Foreman answers: nobody can know whether it
+// will be counted. A report is sent again; a job of Salt is not, since the record
+// says that an attempt was under way.
+func TestKilledInTheMiddleOfAnAttempt(t *testing.T) {
+	inBothForms(t, func(t *testing.T, start func(...string) *form) {
+		f := start()
+		victim := f.edge
+		if len(f.drains) > 0 {
+			victim = f.drains[0]
+		}
+		harness.AwaitQueue(t, f.socket, 20*time.Second, func(s relay.QueueStatus) bool { return s.Drain != "" })
+		report, err := os.ReadFile(filepath.Join("testdata", "captures", "puppet-config-report-noop.json"))
+		require.NoError(t, err)
+		for _, c := range []struct {
+			path   string
+			body   []byte
+			state  relay.State
+			reason string
+			sent   int
+		}{{"/api/config_reports", report, relay.Delivered, relay.ReasonAlreadyThere, 2}, {saltPath, saltJob("web"), relay.Dead, relay.ReasonAmbiguous, 1}} {
+			f.foreman.Forget()
+			accepted, counted := make(chan struct{}), make(chan struct{})
+			f.foreman.OnCounted(func(*standin.Request) {
+				<-accepted // in one process the sender would not be answered
+				victim.KillNow()
+				close(counted)
+			})
+			resp, _ := post(t, f.url+c.path, nil, c.body)
+			close(accepted)
+			<-counted
+			f.foreman.OnCounted(nil)
+			victim.Again()
+			f.awaitReady()
+			f.awaitState(resp.Header.Get("Location"), c.state)
+			m := f.message(resp.Header.Get("Relay-Message-Id"))
+			require.Equal(t, []any{c.reason, 1}, []any{m.Reason, m.Attempts})
+			require.Len(t, f.foreman.Requests(), c.sent, c.path)
+			require.Len(t, f.foreman.Counted(), 1, c.path)
+		}
+		harness.Audit(t, f.socket)
+	})
+}
+
 // message is `message show -o json`.
 func (f *form) message(id string) (m relay.MessageStatus) {
 	f.t.Helper()

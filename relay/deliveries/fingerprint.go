@@ -11,14 +11,24 @@ import (
 // fingerprintSize is that of a delivery on the disk, in bytes.
 const fingerprintSize = 16
 
-// fingerprint stands for a message and its body: half a SHA-256. Nobody meets
+// kind is what is kept of a message.
+type kind byte
+
+const (
+	isDelivered kind = 'd'
+	hasBegun    kind = 'b' // an attempt that must not be made twice
+	hasEnded    kind = 'e' // and the destination does not have the message
+)
+
+// fingerprint stands for a message, its body and a kind: half a SHA-256. Nobody meets
 // another message's by chance, nor does a torn or overwritten place on the disk.
 // The message's place in its journal is left out: one that a power cut took from
 // the edge, and that its sender sends again, has another.
 type fingerprint [fingerprintSize]byte
 
-func fingerprintOf(m *relay.Message) fingerprint {
+func fingerprintOf(k kind, m *relay.Message) fingerprint {
 	text := make([]byte, 0, 128) // an id and a digest fit: no allocation
+	text = append(text, byte(k))
 	text = append(text, m.ID...)
 	text = append(text, 0)
 	text = append(text, m.Digest...)

@@ -87,32 +87,46 @@ func (r *Record) Close() error {
 }
 
 // Done looks a message up (relay.Deliveries).
-func (r *Record) Done(m *relay.Message) bool {
-	p := fingerprintOf(m)
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for i := len(r.segments) - 1; i >= 0; i-- { // the newest is the likeliest
-		found, err := r.segments[i].has(p)
-		if err != nil {
-			r.Log.Error().Err(err).Msg("the record of deliveries cannot be read; the message is delivered")
-		}
-		if found {
-			return true
-		}
-	}
-	return false
-}
+func (r *Record) Done(m *relay.Message) bool { return r.times(isDelivered, m) > 0 }
 
 // Note writes a delivery down (relay.Deliveries).
-func (r *Record) Note(m *relay.Message) error {
-	p := fingerprintOf(m)
+func (r *Record) Note(m *relay.Message) error { return r.write(isDelivered, m) }
+
+// Begin writes down that an attempt begins (relay.Deliveries).
+func (r *Record) Begin(m *relay.Message) error { return r.write(hasBegun, m) }
+
+// End writes down that it has ended without a delivery (relay.Deliveries).
+func (r *Record) End(m *relay.Message) error { return r.write(hasEnded, m) }
+
+// Unended says whether one began and did not end (relay.Deliveries).
+func (r *Record) Unended(m *relay.Message) bool {
+	begun := r.times(hasBegun, m)
+	return begun > 0 && begun > r.times(hasEnded, m) && !r.Done(m)
+}
+
+func (r *Record) times(k kind, m *relay.Message) (n int) {
+	p := fingerprintOf(k, m)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, s := range r.segments {
+		more, err := s.times(p)
+		if err != nil {
+			r.Log.Error().Err(err).Msg("the record of deliveries cannot be read; the message may be delivered again")
+		}
+		n += more
+	}
+	return n
+}
+
+func (r *Record) write(k kind, m *relay.Message) error {
+	p := fingerprintOf(k, m)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, err := r.current()
-	if err != nil {
-		return fmt.Errorf("record of deliveries: %w", err)
+	if err == nil {
+		err = s.append(p)
 	}
-	if err := s.append(p); err != nil {
+	if err != nil {
 		return fmt.Errorf("record of deliveries: %w", err)
 	}
 	r.unsynced = s.file

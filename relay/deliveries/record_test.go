@@ -79,6 +79,27 @@ func TestWhatWasNotedIsDone(t *testing.T) {
 	require.EqualValues(t, 16, info.Size(), "bytes a delivery")
 }
 
+// Of attempts that must not be made twice: one that began is in doubt until it
+// has ended or the destination has the message.
+func TestAnAttemptIsInDoubtUntilItEnds(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := open(t, dir, newClock(), nil)
+	require.False(t, r.Unended(message(1)))
+	for range 2 { // the second attempt as the first
+		require.NoError(t, r.Begin(message(1)))
+		next, _ := open(t, dir, newClock(), nil)
+		require.True(t, next.Unended(message(1)))
+		require.False(t, next.Done(message(1)))
+		require.False(t, next.Unended(message(2)))
+		require.NoError(t, r.End(message(1)))
+		require.False(t, r.Unended(message(1)))
+	}
+	require.NoError(t, r.Begin(message(1)))
+	require.NoError(t, r.Note(message(1)))
+	require.False(t, r.Unended(message(1)))
+	require.True(t, r.Done(message(1)))
+}
+
 // A write that a crash has torn leaves a part of a fingerprint: the next one is
 // written over it, so that no later one is shifted.
 func TestATornRecordIsWrittenOver(t *testing.T) {
@@ -126,7 +147,7 @@ func full(t *testing.T, dir string, number, from int) {
 	t.Helper()
 	all := make([]byte, 0, segmentSize*fingerprintSize)
 	for i := range segmentSize {
-		p := fingerprintOf(message(from + i))
+		p := fingerprintOf(isDelivered, message(from+i))
 		all = append(all, p[:]...)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf(nameFormat, number, "2026-11-24")), all, 0o600))
@@ -157,17 +178,17 @@ func TestMemoryAndMistakesOfAFilter(t *testing.T) {
 	f := newFilter(segmentSize)
 	require.LessOrEqual(t, len(f)*8*maxSegments, 84<<20, "bytes, of all files")
 	for i := range segmentSize {
-		f.add(fingerprintOf(message(i)))
+		f.add(fingerprintOf(isDelivered, message(i)))
 	}
 	mistakes := 0
 	for i := range 100_000 {
-		if f.mayHave(fingerprintOf(message(segmentSize + i))) {
+		if f.mayHave(fingerprintOf(isDelivered, message(segmentSize+i))) {
 			mistakes++
 		}
 	}
 	require.Less(t, mistakes, 30, "of 100 000; one in 10 000 is meant")
 	for i := range 1000 {
-		require.True(t, f.mayHave(fingerprintOf(message(i))))
+		require.True(t, f.mayHave(fingerprintOf(isDelivered, message(i))))
 	}
 }
 

@@ -78,10 +78,7 @@ func (s *segment) read() error {
 	if !s.continues() {
 		s.known = newFilter(s.count)
 	}
-	return s.each(f, func(p fingerprint) bool {
-		s.known.add(p)
-		return true
-	})
+	return s.each(f, s.known.add)
 }
 
 // continues says whether there is room for more.
@@ -98,35 +95,34 @@ func (s *segment) append(p fingerprint) error {
 	return nil
 }
 
-// has says whether a fingerprint is in the file.
-func (s *segment) has(p fingerprint) (found bool, err error) {
+// times is how often a fingerprint is in the file.
+func (s *segment) times(p fingerprint) (n int, err error) {
 	if len(s.known) == 0 || !s.known.mayHave(p) {
-		return false, nil
+		return 0, nil
 	}
 	f := s.file
 	if f == nil {
 		if f, err = os.Open(s.path); err != nil {
-			return false, err
+			return 0, err
 		}
 		defer func() { _ = f.Close() }() // it was read
 	}
-	err = s.each(f, func(q fingerprint) bool {
-		found = p == q
-		return !found
+	err = s.each(f, func(q fingerprint) {
+		if p == q {
+			n++
+		}
 	})
-	return found, err
+	return n, err
 }
 
-// each calls visit for every fingerprint until it says false.
-func (s *segment) each(f *os.File, visit func(fingerprint) bool) error {
+// each calls visit for every fingerprint.
+func (s *segment) each(f *os.File, visit func(fingerprint)) error {
 	all := make([]byte, s.count*fingerprintSize)
 	if n, err := f.ReadAt(all, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(all)) {
 		return fmt.Errorf("read %s: %w", s.path, err)
 	}
 	for ; len(all) > 0; all = all[fingerprintSize:] {
-		if !visit(fingerprint(all[:fingerprintSize])) {
-			break
-		}
+		visit(fingerprint(all[:fingerprintSize]))
 	}
 	return nil
 }
