@@ -3,6 +3,7 @@ package deliveries
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -142,14 +143,23 @@ func TestADeliveryIsForgottenAfterTheWindow(t *testing.T) {
 	require.Empty(t, files(t, dir))
 }
 
-// full writes a file of as many deliveries as one holds: messages from on.
-func full(t *testing.T, dir string, number, from int) {
-	t.Helper()
-	all := make([]byte, 0, segmentSize*fingerprintSize)
-	for i := range segmentSize {
-		p := fingerprintOf(isDelivered, message(from+i))
-		all = append(all, p[:]...)
+// others are fingerprints of deliveries that nobody asks for.
+func others(seed byte) func() fingerprint {
+	random := rand.NewChaCha8([32]byte{seed})
+	return func() (p fingerprint) {
+		_, _ = random.Read(p[:]) // it never fails
+		return p
 	}
+}
+
+// full writes a file of as many deliveries as one holds; the last one is that of
+// the message with the file's number.
+func full(t *testing.T, dir string, number int) {
+	t.Helper()
+	all := make([]byte, segmentSize*fingerprintSize)
+	_, _ = rand.NewChaCha8([32]byte{byte(number)}).Read(all) // it never fails
+	last := fingerprintOf(isDelivered, message(number))
+	copy(all[len(all)-fingerprintSize:], last[:])
 	require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf(nameFormat, number, "2026-11-24")), all, 0o600))
 }
 
@@ -157,19 +167,18 @@ func full(t *testing.T, dir string, number, from int) {
 // oldest is given up, and that is said once.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	full(t, dir, 1, 0)
-	full(t, dir, 2, segmentSize)
+	full(t, dir, 1)
+	full(t, dir, 2)
 	r, log := open(t, dir, newClock(), func(o *Options) { o.most = 2 })
-	last := message(2*segmentSize - 1)
-	require.True(t, r.Done(message(0)))
-	require.True(t, r.Done(last))
+	require.True(t, r.Done(message(1)))
+	require.True(t, r.Done(message(2)))
 	require.Empty(t, log.String())
 
-	require.NoError(t, r.Note(message(-1)))
+	require.NoError(t, r.Note(message(3)))
 	require.Equal(t, []string{"00000002-2026-11-24.v1", "00000003-2026-11-24.v1"}, files(t, dir))
-	require.False(t, r.Done(message(0)))
-	require.True(t, r.Done(last))
-	require.True(t, r.Done(message(-1)))
+	require.False(t, r.Done(message(1)))
+	require.True(t, r.Done(message(2)))
+	require.True(t, r.Done(message(3)))
 	require.Contains(t, log.String(), "forgotten before the window has passed")
 }
 
@@ -177,18 +186,18 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 func TestMemoryAndMistakesOfAFilter(t *testing.T) {
 	f := newFilter(segmentSize)
 	require.LessOrEqual(t, len(f)*8*maxSegments, 84<<20, "bytes, of all files")
-	for i := range segmentSize {
-		f.add(fingerprintOf(isDelivered, message(i)))
+	for next, i := others(1), 0; i < segmentSize; i++ {
+		f.add(next())
 	}
 	mistakes := 0
-	for i := range 100_000 {
-		if f.mayHave(fingerprintOf(isDelivered, message(segmentSize+i))) {
+	for next, i := others(2), 0; i < 100_000; i++ {
+		if f.mayHave(next()) {
 			mistakes++
 		}
 	}
 	require.Less(t, mistakes, 30, "of 100 000; one in 10 000 is meant")
-	for i := range 1000 {
-		require.True(t, f.mayHave(fingerprintOf(isDelivered, message(i))))
+	for next, i := others(1), 0; i < 1000; i++ {
+		require.True(t, f.mayHave(next()))
 	}
 }
 
