@@ -199,3 +199,53 @@ func TestARecordThatCannotBeWrittenStopsNothing(t *testing.T) {
 	require.EqualValues(t, 3, r.notes.Load())
 	require.Equal(t, 1, strings.Count(log.String(), "no space left"), "it is said once")
 }
+
+// hanging has what it is sent, and answers nothing until the attempt is cut off.
+type hanging struct{ sent chan struct{} }
+
+func (h hanging) Deliver(ctx context.Context, _ *relay.Message) relay.Result {
+	close(h.sent)
+	<-ctx.Done()
+	return unanswered
+}
+
+func (hanging) Probe(context.Context) error { return nil }
+
+// Of what must not be done twice: an attempt that was answered leaves no doubt,
+// whatever the answer was; one that a stop has cut off does, and is not made
+// again.
+func TestWhatMustNotBeDoneTwice(t *testing.T) {
+	once := func(r relay.Deliveries) func(*relay.DrainOptions) {
+		return func(o *relay.DrainOptions) {
+			policy := o.Policy("").Once()
+			o.Policy = func(string) relay.Policy { return policy }
+			o.Deliveries, o.StopTimeout = r, time.Millisecond
+		}
+	}
+	b := open(t, stateDir(t), nil)
+	r := record(t, filepath.Join(t.TempDir(), "deliveries"))
+	d := newDestination(func(n int, m *relay.Message) relay.Result {
+		if n == 1 {
+			return relay.Result{Class: relay.ClassTransient, Status: 500, Reason: relay.ReasonServerError}
+		}
+		return delivered(n, m)
+	})
+	stop := drain(t, b, d, once(r))
+	accept(t, b, message("host", "", "1"))
+	require.EqualValues(t, 1, status(t, b, settled).Delivered)
+	require.Equal(t, []string{"1", "1"}, d.bodies())
+	stop()
+
+	h := hanging{make(chan struct{})}
+	stop = drain(t, b, h, once(r))
+	cut := accept(t, b, message("host", "", "2"))
+	<-h.sent
+	stop()
+	drain(t, b, d, once(r))
+	require.EqualValues(t, 1, status(t, b, settled).Dead)
+	require.Equal(t, []string{"1", "1"}, d.bodies())
+	m, err := b.Message(t.Context(), cut.ID)
+	require.NoError(t, err)
+	require.Equal(t, []any{relay.ReasonAmbiguous, 1, 1}, []any{m.Reason, m.Attempts, m.Ambiguous})
+	balanced(t, b)
+}

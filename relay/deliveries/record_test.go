@@ -249,3 +249,17 @@ func BenchmarkNote(b *testing.B) {
 		m.ID = m.ID[:len(m.ID)-1] + "!"
 	}
 }
+
+// What was written is synced within about a second, with nobody waiting for it.
+func TestWhatWasWrittenIsSynced(t *testing.T) {
+	r, log := open(t, t.TempDir(), newClock(), nil)
+	require.NoError(t, r.Note(message(1)))
+	unsynced := func() bool {
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		return r.unsynced != nil
+	}
+	require.True(t, unsynced())
+	require.Eventually(t, func() bool { return !unsynced() }, 10*time.Second, 5*time.Millisecond)
+	require.Empty(t, log.String())
+}
