@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -19,8 +19,8 @@ import (
 // DefaultWindow is how long a delivery is remembered: as long as a settled key.
 const DefaultWindow = 7 * 24 * time.Hour
 
-// maxSegments bounds what is kept, on the disk and in memory.
-const maxSegments = 128
+// maxDeliveries bounds what is kept: 512 MiB on the disk, 100 MB in memory.
+const maxDeliveries = 32 * segmentSize
 
 // syncInterval is about how much of the record a power cut may take.
 const syncInterval = time.Second
@@ -32,7 +32,7 @@ type Options struct {
 	Now    relay.Clock
 	Log    zerolog.Logger
 
-	most int // tests only: another bound than maxSegments
+	perFile, most int // tests only: others than segmentSize and maxDeliveries
 }
 
 // Record is what one drain has delivered (relay.Deliveries).
@@ -51,16 +51,14 @@ type Record struct {
 // Open reads what is kept. A file that cannot be read is logged and left out:
 // what it knows may be delivered again. The error is about the directory itself.
 func Open(o Options) (*Record, error) {
-	if o.most == 0 {
-		o.most = maxSegments
-	}
+	o.perFile, o.most = cmp.Or(o.perFile, segmentSize), cmp.Or(o.most, maxDeliveries)
 	r := &Record{Options: o, stop: make(chan struct{}), done: make(chan struct{})}
 	entries, err := os.ReadDir(o.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("record of deliveries: %w; make it readable for this user, or move it away", err)
 	}
 	for _, e := range entries {
-		s, err := readSegment(o.Dir, e.Name())
+		s, err := readSegment(o.Dir, e.Name(), dayOf(o.Now()), o.perFile)
 		if err != nil {
 			o.Log.Error().Err(err).Msg("a part of the record of deliveries cannot be read; what it knows may be delivered again")
 		}
@@ -87,7 +85,7 @@ func (r *Record) Close() error {
 }
 
 // Done looks a message up (relay.Deliveries).
-func (r *Record) Done(m *relay.Message) bool { return r.times(isDelivered, m) > 0 }
+func (r *Record) Done(m *relay.Message) bool { return r.times(isDelivered, m, 1) > 0 }
 
 // Note writes a delivery down (relay.Deliveries).
 func (r *Record) Note(m *relay.Message) error { return r.write(isDelivered, m) }
@@ -100,16 +98,17 @@ func (r *Record) End(m *relay.Message) error { return r.write(hasEnded, m) }
 
 // Unended says whether one began and did not end (relay.Deliveries).
 func (r *Record) Unended(m *relay.Message) bool {
-	begun := r.times(hasBegun, m)
-	return begun > 0 && begun > r.times(hasEnded, m) && !r.Done(m)
+	begun := r.times(hasBegun, m, math.MaxInt)
+	return begun > 0 && begun > r.times(hasEnded, m, math.MaxInt) && !r.Done(m)
 }
 
-func (r *Record) times(k kind, m *relay.Message) (n int) {
+// times is how often something was written down of a message, up to most.
+func (r *Record) times(k kind, m *relay.Message, most int) (n int) {
 	p := fingerprintOf(k, m)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, s := range r.segments {
-		more, err := s.times(p)
+	for i := len(r.segments) - 1; i >= 0 && n < most; i-- {
+		more, err := r.segments[i].times(p, most-n)
 		if err != nil {
 			r.Log.Error().Err(err).Msg("the record of deliveries cannot be read; the message may be delivered again")
 		}
@@ -139,15 +138,13 @@ func (r *Record) current() (*segment, error) {
 	day, number := dayOf(r.Now()), uint64(1)
 	if n := len(r.segments); n > 0 {
 		last := r.segments[n-1]
-		if last.day == day && last.continues() {
+		if last.day == day && last.hasRoom() {
 			return last, last.openToWrite()
 		}
-		if err := last.close(); err != nil {
-			r.Log.Warn().Err(err).Msg("a part of the record of deliveries may not be on the disk")
-		}
+		r.finish(last)
 		number = last.number + 1
 	}
-	s := &segment{path: filepath.Join(r.Dir, fmt.Sprintf(nameFormat, number, dayName(day))), number: number, day: day, known: newFilter(segmentSize)}
+	s := newSegment(r.Dir, number, day, r.perFile)
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -157,6 +154,21 @@ func (r *Record) current() (*segment, error) {
 	r.segments = append(r.segments, s)
 	r.forget()
 	return s, nil
+}
+
+// finish ends the writing to a segment; the room that it does not need any more
+// is given back.
+func (r *Record) finish(s *segment) {
+	if s.file == nil {
+		return
+	}
+	err := s.close()
+	if err == nil && s.hasRoom() {
+		err = s.learn(0)
+	}
+	if err != nil {
+		r.Log.Warn().Err(err).Msg("a part of the record of deliveries may not be on the disk")
+	}
 }
 
 // keep syncs and forgets until Close.
@@ -193,22 +205,32 @@ func (r *Record) sync() {
 
 // forget removes what the window has left behind, and what is too much.
 func (r *Record) forget() {
-	past := dayOf(r.Now().Add(-r.Window))
-	r.segments = slices.DeleteFunc(r.segments, func(s *segment) bool { return s.day < past && r.remove(s) })
-	for len(r.segments) > r.most {
-		if !r.crowded {
-			r.crowded = true
-			r.Log.Warn().Int("deliveries", r.most*segmentSize).Msg("more is delivered than is remembered; the oldest deliveries are forgotten before the window has passed")
+	past, kept := dayOf(r.Now().Add(-r.Window)), 0
+	for _, s := range r.segments {
+		kept += s.count
+	}
+	r.segments = slices.DeleteFunc(r.segments, func(s *segment) bool {
+		if s.day >= past && kept <= r.most {
+			return false
 		}
-		r.remove(r.segments[0])
-		r.segments = r.segments[1:]
+		r.crowd(s.day >= past)
+		kept -= s.count
+		r.remove(s)
+		return true
+	})
+}
+
+// crowd says once that something goes before its time.
+func (r *Record) crowd(early bool) {
+	if early && !r.crowded {
+		r.crowded = true
+		r.Log.Warn().Int("deliveries", r.most).Msg("more is delivered than is remembered; the oldest deliveries are forgotten before the window has passed")
 	}
 }
 
 // remove removes a file; one that cannot be removed is forgotten all the same.
-func (r *Record) remove(s *segment) bool {
+func (r *Record) remove(s *segment) {
 	if err := errors.Join(s.close(), os.Remove(s.path)); err != nil {
 		r.Log.Warn().Err(err).Msg("a part of the record of deliveries is past its time and cannot be removed")
 	}
-	return true
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -152,53 +153,63 @@ func others(seed byte) func() fingerprint {
 	}
 }
 
-// full writes a file of as many deliveries as one holds; the last one is that of
-// the message with the file's number.
-func full(t *testing.T, dir string, number int) {
-	t.Helper()
-	all := make([]byte, segmentSize*fingerprintSize)
-	_, _ = rand.NewChaCha8([32]byte{byte(number)}).Read(all) // it never fails
-	last := fingerprintOf(isDelivered, message(number))
-	copy(all[len(all)-fingerprintSize:], last[:])
-	require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf(nameFormat, number, "2026-11-24")), all, 0o600))
-}
-
 // A full file is followed by another of the same day; beyond the bound the
 // oldest is given up, and that is said once.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	full(t, dir, 1)
-	full(t, dir, 2)
-	r, log := open(t, dir, newClock(), func(o *Options) { o.most = 2 })
-	require.True(t, r.Done(message(1)))
-	require.True(t, r.Done(message(2)))
+	small := func(o *Options) { o.perFile, o.most = 64, 128 }
+	r, log := open(t, dir, newClock(), small)
+	for i := range 128 {
+		require.NoError(t, r.Note(message(i)))
+	}
+	require.Equal(t, []string{"00000001-2026-11-24.v1", "00000002-2026-11-24.v1"}, files(t, dir))
+	require.True(t, r.Done(message(0)))
 	require.Empty(t, log.String())
 
-	require.NoError(t, r.Note(message(3)))
-	require.Equal(t, []string{"00000002-2026-11-24.v1", "00000003-2026-11-24.v1"}, files(t, dir))
-	require.False(t, r.Done(message(1)))
-	require.True(t, r.Done(message(2)))
-	require.True(t, r.Done(message(3)))
-	require.Contains(t, log.String(), "forgotten before the window has passed")
+	for i := 128; i < 64*4; i++ {
+		require.NoError(t, r.Note(message(i)))
+	}
+	r, _ = open(t, dir, newClock(), small)
+	require.Equal(t, []string{"00000003-2026-11-24.v1", "00000004-2026-11-24.v1"}, files(t, dir))
+	for i := range 64 * 4 {
+		require.Equal(t, i >= 128, r.Done(message(i)), i)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "forgotten before the window has passed"))
 }
 
-// The numbers of the package comment.
+// The numbers of the package comment, of a file of a sixteenth.
 func TestMemoryAndMistakesOfAFilter(t *testing.T) {
-	f := newFilter(segmentSize)
-	require.LessOrEqual(t, len(f)*8*maxSegments, 84<<20, "bytes, of all files")
-	for next, i := others(1), 0; i < segmentSize; i++ {
+	const size = segmentSize / 16
+	f := newFilter(size)
+	require.LessOrEqual(t, len(f)*8*16*(maxDeliveries/segmentSize), 101_000_000, "bytes, of all files")
+	for next, i := others(1), 0; i < size; i++ {
 		f.add(next())
 	}
 	mistakes := 0
-	for next, i := others(2), 0; i < 100_000; i++ {
+	for next, i := others(2), 0; i < 200_000; i++ {
 		if f.mayHave(next()) {
 			mistakes++
 		}
 	}
-	require.Less(t, mistakes, 30, "of 100 000; one in 10 000 is meant")
+	require.Less(t, mistakes, 10, "of 200 000; 3 are meant")
 	for next, i := others(1), 0; i < 1000; i++ {
 		require.True(t, f.mayHave(next()))
 	}
+}
+
+// A day that is over needs no room for more.
+func TestRoomIsGivenBack(t *testing.T) {
+	dir, c := t.TempDir(), newClock()
+	r, _ := open(t, dir, c, nil)
+	require.NoError(t, r.Note(message(1)))
+	require.Equal(t, segmentSize, r.segments[0].known.room())
+	c.pass(1)
+	require.NoError(t, r.Note(message(2)))
+	require.Less(t, r.segments[0].known.room(), 64)
+	require.True(t, r.Done(message(1)))
+	r, _ = open(t, dir, c, nil)
+	require.Less(t, r.segments[0].known.room(), 64)
+	require.Equal(t, segmentSize, r.segments[1].known.room())
 }
 
 func TestALookupAllocatesNothing(t *testing.T) {

@@ -1,16 +1,17 @@
 package deliveries
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// segmentSize is how many deliveries a file holds: 4 MiB.
-const segmentSize = 1 << 18
+// segmentSize is how many fingerprints a file holds: 16 MiB.
+const segmentSize = 1 << 20
+
+// chunk is how much of a file is read at one time, in bytes.
+const chunk = 256 << 10
 
 // segment is one file: the deliveries of one day, or a part of them, in the order
 // in which they were made.
@@ -46,43 +47,47 @@ func parseName(name string) (number uint64, day int64, ok bool) {
 	return number, dayOf(at), true
 }
 
+// newSegment is an empty one with room for so many fingerprints.
+func newSegment(dir string, number uint64, day int64, room int) *segment {
+	return &segment{path: filepath.Join(dir, fmt.Sprintf(nameFormat, number, dayName(day))), number: number, day: day, known: newFilter(room)}
+}
+
 // readSegment reads a file of an earlier run; nil: it is no segment of ours. One
-// that cannot be read knows nothing, and is not written to.
-func readSegment(dir, name string) (*segment, error) {
+// of today gets room for more. One that cannot be read knows nothing, and is not
+// written to.
+func readSegment(dir, name string, today int64, room int) (*segment, error) {
 	number, day, ok := parseName(name)
 	if !ok {
 		return nil, nil //nolint:nilnil // left alone
 	}
 	s := &segment{path: filepath.Join(dir, name), number: number, day: day}
-	if err := s.read(); err != nil {
-		s.count, s.known = segmentSize, nil
-		return s, err
+	if day != today {
+		room = 0
 	}
-	return s, nil
+	return s, s.learn(room)
 }
 
-// read fills the filter. What a torn write left at the end is no whole
-// fingerprint, and is written over.
-func (s *segment) read() error {
-	f, err := os.Open(s.path)
+// learn makes a filter of what is in the file, with room for so many in all. What
+// a torn write left at the end is no whole fingerprint, and is written over.
+func (s *segment) learn(room int) error {
+	info, err := os.Stat(s.path)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }() // it was read
-	info, err := f.Stat()
-	if err != nil {
+	s.count = int(info.Size() / fingerprintSize)
+	known := newFilter(max(s.count, room))
+	if err := s.each(func(p fingerprint) bool {
+		known.add(p)
+		return true
+	}); err != nil {
 		return err
 	}
-	s.count = int(min(info.Size()/fingerprintSize, segmentSize))
-	s.known = newFilter(segmentSize)
-	if !s.continues() {
-		s.known = newFilter(s.count)
-	}
-	return s.each(f, s.known.add)
+	s.known = known
+	return nil
 }
 
-// continues says whether there is room for more.
-func (s *segment) continues() bool { return s.count < segmentSize }
+// hasRoom says whether one more is as well known as the others.
+func (s *segment) hasRoom() bool { return s.count < s.known.room() }
 
 // append writes one fingerprint behind the last whole one: a write that failed
 // halfway is written over by the next.
@@ -95,46 +100,42 @@ func (s *segment) append(p fingerprint) error {
 	return nil
 }
 
-// times is how often a fingerprint is in the file.
-func (s *segment) times(p fingerprint) (n int, err error) {
-	if len(s.known) == 0 || !s.known.mayHave(p) {
+// times is how often a fingerprint is in the file, up to most.
+func (s *segment) times(p fingerprint, most int) (n int, err error) {
+	if !s.known.mayHave(p) {
 		return 0, nil
 	}
-	f := s.file
-	if f == nil {
-		if f, err = os.Open(s.path); err != nil {
-			return 0, err
-		}
-		defer func() { _ = f.Close() }() // it was read
-	}
-	err = s.each(f, func(q fingerprint) {
+	err = s.each(func(q fingerprint) bool {
 		if p == q {
 			n++
 		}
+		return n < most
 	})
 	return n, err
 }
 
-// each calls visit for every fingerprint.
-func (s *segment) each(f *os.File, visit func(fingerprint)) error {
-	all := make([]byte, s.count*fingerprintSize)
-	if n, err := f.ReadAt(all, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(all)) {
-		return fmt.Errorf("read %s: %w", s.path, err)
+// each calls visit for every fingerprint, the newest first, until it says false:
+// what is asked for was delivered a moment ago, as a rule.
+func (s *segment) each(visit func(fingerprint) bool) error {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return err
 	}
-	for ; len(all) > 0; all = all[fingerprintSize:] {
-		visit(fingerprint(all[:fingerprintSize]))
+	defer func() { _ = f.Close() }() // it was read
+	buffer := make([]byte, min(chunk, s.count*fingerprintSize))
+	for end := s.count * fingerprintSize; end > 0; {
+		part := buffer[:min(end, len(buffer))]
+		end -= len(part)
+		if n, err := f.ReadAt(part, int64(end)); n < len(part) {
+			return fmt.Errorf("read %s: %w", s.path, err)
+		}
+		for ; len(part) > 0; part = part[:len(part)-fingerprintSize] {
+			if !visit(fingerprint(part[len(part)-fingerprintSize:])) {
+				return nil
+			}
+		}
 	}
 	return nil
-}
-
-// close ends the writing, with what was written on the disk.
-func (s *segment) close() error {
-	if s.file == nil {
-		return nil
-	}
-	err := errors.Join(s.file.Sync(), s.file.Close())
-	s.file = nil
-	return err
 }
 
 // openToWrite makes the file where it is not there yet. Its name is synced with
@@ -143,7 +144,7 @@ func (s *segment) openToWrite() error {
 	if s.file != nil {
 		return nil
 	}
-	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -152,6 +153,19 @@ func (s *segment) openToWrite() error {
 	if err != nil {
 		return nil //nolint:nilerr // the name may be lost in a power cut, the deliveries of this second too
 	}
-	_ = dir.Sync()
+	_ = dir.Sync() // the same
 	return dir.Close()
+}
+
+// close ends the writing, with what was written on the disk.
+func (s *segment) close() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Sync()
+	if closeErr := s.file.Close(); err == nil {
+		err = closeErr
+	}
+	s.file = nil
+	return err
 }
