@@ -7,10 +7,10 @@
 // machine takes the deliveries of about the last second with it. It is of one
 // state directory; another drain that takes over does not see it.
 //
-// Every delivery is looked up before it is made. In memory there is a Bloom
-// filter of 20 bits a delivery (a million deliveries are 2.5 MB, and 16 MB on the
-// disk); what the filter knows is looked for in the file, so that a filter's
-// mistake costs a read of 4 MiB and never a message. At most 128 files are kept,
-// 33 million deliveries, 84 MB in memory: beyond that the oldest are forgotten
-// before the window has passed.
+// Every message is looked up before it is sent. In memory there is a Bloom filter
+// of 24 bits a delivery (a million deliveries are 3 MB, and 16 MB on the disk);
+// what a filter knows is looked for in its file, so that a filter's mistake costs
+// reading 16 MiB at most, and never a message. At most 33 million deliveries are
+// kept, 100 MB in memory: beyond that the oldest are forgotten before the window
+// has passed.
 package deliveries

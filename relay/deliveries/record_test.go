@@ -197,6 +197,28 @@ func TestMemoryAndMistakesOfAFilter(t *testing.T) {
 	}
 }
 
+// A file is read in parts, and only whole places count.
+func TestALongFileIsSearchedToItsBeginning(t *testing.T) {
+	dir := t.TempDir()
+	const count = 2*chunk/fingerprintSize + 5
+	all := make([]byte, count*fingerprintSize)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(all) // it never fails
+	places := []int{0, 4, 5, chunk / fingerprintSize, count - 1}
+	for _, i := range places {
+		p := fingerprintOf(isDelivered, message(i))
+		copy(all[i*fingerprintSize:], p[:])
+	}
+	shifted := fingerprintOf(isDelivered, message(9999))
+	copy(all[100*fingerprintSize+8:], shifted[:])
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000001-2026-11-24.v1"), all, 0o600))
+	r, _ := open(t, dir, newClock(), nil)
+	for _, i := range places {
+		require.True(t, r.Done(message(i)), i)
+	}
+	r.segments[0].known.add(shifted) // as by a filter's mistake
+	require.False(t, r.Done(message(9999)))
+}
+
 // A day that is over needs no room for more.
 func TestRoomIsGivenBack(t *testing.T) {
 	dir, c := t.TempDir(), newClock()

@@ -1,6 +1,7 @@
 package deliveries
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,8 +77,10 @@ func (s *segment) learn(room int) error {
 	}
 	s.count = int(info.Size() / fingerprintSize)
 	known := newFilter(max(s.count, room))
-	if err := s.each(func(p fingerprint) bool {
-		known.add(p)
+	if err := s.parts(func(part []byte) bool {
+		for ; len(part) > 0; part = part[fingerprintSize:] {
+			known.add(fingerprint(part[:fingerprintSize]))
+		}
 		return true
 	}); err != nil {
 		return err
@@ -100,23 +103,30 @@ func (s *segment) append(p fingerprint) error {
 	return nil
 }
 
-// times is how often a fingerprint is in the file, up to most.
+// times is how often a fingerprint is in the file, up to most. It looks at the
+// newest first: what is asked for was delivered a moment ago, as a rule.
 func (s *segment) times(p fingerprint, most int) (n int, err error) {
 	if !s.known.mayHave(p) {
 		return 0, nil
 	}
-	err = s.each(func(q fingerprint) bool {
-		if p == q {
-			n++
+	err = s.parts(func(part []byte) bool {
+		for at := 0; n < most; at += fingerprintSize {
+			i := bytes.Index(part[at:], p[:])
+			if i < 0 {
+				break
+			}
+			if at += i; at%fingerprintSize == 0 {
+				n++
+			}
+			at -= at % fingerprintSize
 		}
 		return n < most
 	})
 	return n, err
 }
 
-// each calls visit for every fingerprint, the newest first, until it says false:
-// what is asked for was delivered a moment ago, as a rule.
-func (s *segment) each(visit func(fingerprint) bool) error {
+// parts calls visit for parts of the file, the last first, until it says false.
+func (s *segment) parts(visit func(part []byte) bool) error {
 	f, err := os.Open(s.path)
 	if err != nil {
 		return err
@@ -129,10 +139,8 @@ func (s *segment) each(visit func(fingerprint) bool) error {
 		if n, err := f.ReadAt(part, int64(end)); n < len(part) {
 			return fmt.Errorf("read %s: %w", s.path, err)
 		}
-		for ; len(part) > 0; part = part[:len(part)-fingerprintSize] {
-			if !visit(fingerprint(part[len(part)-fingerprintSize:])) {
-				return nil
-			}
+		if !visit(part) {
+			break
 		}
 	}
 	return nil
