@@ -41,6 +41,9 @@ type DrainOptions struct {
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
+	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
+	// none is kept.
+	Deliveries Deliveries
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -176,7 +179,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries}}
 	d.posts[q.Token()] = p
 	return p
 }

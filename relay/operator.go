@@ -82,6 +82,7 @@ type MessageStatus struct {
 	Bytes        int           `json:"bytes,omitempty"`
 	Digest       string        `json:"digest,omitempty"`
 	Attempts     int           `json:"attempts"`
+	Ambiguous    int           `json:"ambiguous,omitempty"` // recorded attempts of which nobody knows what came
 	NextAttempt  *time.Time    `json:"next_attempt,omitempty"`
 	Reason       string        `json:"reason,omitempty"`
 	Durability   string        `json:"durability,omitempty"`
@@ -101,6 +102,8 @@ type EventStatus struct {
 	Detail  string     `json:"detail,omitempty"`
 	Next    *time.Time `json:"next,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool `json:"ambiguous,omitempty"`
 }
 
 // DeadLetter is a message that will not be tried again by itself.

@@ -36,7 +36,11 @@ type Worker struct {
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
 
-	index atomic.Pointer[index] // of the running term
+	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
+	Deliveries Deliveries
+
+	index  atomic.Pointer[index] // of the running term
+	unkept atomic.Bool           // Deliveries could not be written last
 }
 
 // AttemptReport is what an observer is told.
