@@ -177,7 +177,11 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 		return
 	}
 	e.Recorded = at
-	wasLetter := b.ledger.DeadLetter(e.Sequence)
+	if b.ledger.Refuses(e) {
+		a.log.Warn().Str("queue", b.queue.String()).Str("id", e.ID).Uint64("sequence", e.Sequence).Uint64("run", e.Run).Str("state", string(e.State)).
+			Msg("an event about a message that a power cut took is not counted: its sequence is another message's")
+	}
+	wasLetter := e.State != relay.Started && b.ledger.DeadLetter(e.Sequence)
 	if !b.ledger.Apply(e, sequence) {
 		return
 	}

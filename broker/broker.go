@@ -84,6 +84,9 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
+	reaches  *reaches
+	run      atomic.Uint64 // of the edge, as drains are told
+	begun    uint64        // the last run that this process has begun
 	disk     *disk
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
@@ -106,7 +109,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()], b.known[q] = q, true
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.mendTails, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.mendTails, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -233,6 +236,9 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}
+	if b.reaches, err = openReaches(ctx, b); err != nil {
+		return err
+	}
 	b.house = newHousekeeper(b)
 	for _, a := range b.accounts {
 		a.notify = b.house.wake
@@ -247,8 +253,10 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	loops.Go(func() { b.house.run(run) })
 	b.later(func() {
 		b.leases.close()
+		b.reaches.close()
 		cancel()
 		loops.Wait()
+		b.endRun()
 	})
 	return nil
 }

@@ -142,6 +142,7 @@ func trial(dir string) error {
 // page cache holds what the disk does not (Reverify).
 func (b *Broker) revive(ctx context.Context) error {
 	b.log.Warn().Msg("there is space again; starting the embedded broker anew")
+	b.leases.suspend()
 	b.server.stop()
 	if err := Reverify(b.options.StateDir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		b.barrier.Fail(err)
@@ -155,7 +156,7 @@ func (b *Broker) revive(ctx context.Context) error {
 	if err := b.reconnected(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{b.openStreams, b.followAnew, b.mendTails, b.leases.anew} {
+	for _, step := range []func(context.Context) error{b.openStreams, b.followAnew, b.beginRun, b.mendTails, b.reaches.anew, b.leases.anew} {
 		if err := step(ctx); err != nil {
 			return err
 		}
