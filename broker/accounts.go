@@ -234,6 +234,12 @@ func (a *accounts) view(q relay.Queue, f func(*relay.Ledger)) {
 	f(a.books[q.Token()].ledger)
 }
 
+// copy is the ledger of a queue as it is now.
+func (a *accounts) copy(q relay.Queue) (l *relay.Ledger, err error) {
+	a.view(q, func(kept *relay.Ledger) { l, err = clone(kept) })
+	return l, err
+}
+
 // pendingGraves takes the work at the dead letters of a queue, in order.
 func (a *accounts) pendingGraves(q relay.Queue) []grave {
 	a.mu.Lock()

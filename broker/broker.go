@@ -91,7 +91,8 @@ type Broker struct {
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
-	undo     []func() // what Close does, last in first out
+	auditing chan struct{} // holds one: the audit under way
+	undo     []func()      // what Close does, last in first out
 	closing  sync.Once
 }
 
@@ -99,7 +100,7 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{}, health: newHealth(o.Log)}
+	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err

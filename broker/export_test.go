@@ -72,3 +72,6 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 	_, err := publish(ctx, b.nc, nats.NewMsg(subject), make([]byte, 64<<10))
 	return err
 }
+
+// StateDir is where a broker keeps everything.
+func StateDir(b *Broker) string { return b.options.StateDir }

@@ -90,9 +90,10 @@ func (l *Ledger) wait(e Event) bool {
 }
 
 // resolve moves a dead letter on: replayed (superseded by the new message) or
-// discarded. Nothing else changes a settled message.
+// discarded. Nothing else changes a settled message, and only the edge, which
+// has no epoch, changes this one.
 func (l *Ledger) resolve(e Event) bool {
-	if (e.State != Superseded && e.State != Discarded) || !l.dead.Contains(e.Sequence) {
+	if e.Epoch != 0 || (e.State != Superseded && e.State != Discarded) || !l.dead.Contains(e.Sequence) {
 		return false
 	}
 	l.dead.Remove(e.Sequence)

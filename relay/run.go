@@ -37,8 +37,11 @@ func (r runs) begin(next runStart, floor uint64) runs {
 	var kept runs
 	if len(r) > 0 && next.Run > r[len(r)-1].Run {
 		for i, s := range r {
-			hidden := i+1 < len(r) && r[i+1].Last <= floor // all that it could refuse is settled
-			if s.Last < next.Last && !hidden {
+			until := next.Last // from there on later runs refuse as much
+			if i+1 < len(r) {
+				until = min(until, r[i+1].Last)
+			}
+			if s.Last < next.Last && until > floor { // else all that it could refuse is settled
 				kept = append(kept, s)
 			}
 		}

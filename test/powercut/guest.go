@@ -226,7 +226,7 @@ func (g *guest) look(client *handlers.Client) error {
 	for state, count := range states {
 		g.tell(note{Kind: noteThere, State: state, Count: count})
 	}
-	reports, err := client.Audit(ctx, nil)
+	reports, err := client.Audit(ctx, relay.AuditOptions{})
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
