@@ -167,7 +167,7 @@ func (j *journal) reachTo(ctx context.Context, sequence uint64) error {
 	case j.reach.asking.CompareAndSwap(false, true):
 		go func() {
 			defer j.reach.asking.Store(false)
-			_ = j.askReach(context.Background(), sequence) // it is asked again when it is needed
+			_ = j.askReach(context.WithoutCancel(ctx), sequence) // it is asked again when it is needed
 		}()
 	}
 	return nil

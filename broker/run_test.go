@@ -17,7 +17,7 @@ func copyState(t *testing.T, dir string) string {
 	t.Helper()
 	as := stateDir(t)
 	require.NoError(t, os.CopyFS(as, os.DirFS(dir)))
-	require.NoError(t, os.Chmod(as, 0o700)) //nolint:gosec // a directory of its owner alone
+	require.NoError(t, os.Chmod(as, 0o700))
 	return as
 }
 

@@ -59,7 +59,7 @@ func (b *bench) auditOnce(p *program, dir string, args []string) error {
 		return err
 	}
 	begun := time.Now()
-	out, err := exec.CommandContext(b.keepGoing, b.relay, append([]string{"audit", "--admin-socket", filepath.Join(dir, "admin.sock"), "-o", "json"}, args...)...).Output() //nolint:gosec // our own program
+	out, err := exec.CommandContext(b.keepGoing, b.relay, append([]string{"audit", "--admin-socket", filepath.Join(dir, "admin.sock"), "-o", "json"}, args...)...).Output()
 	took := time.Since(begun)
 	if err != nil {
 		return fmt.Errorf("audit %v: %w: %s", args, err, out)

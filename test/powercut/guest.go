@@ -267,7 +267,7 @@ func (g *guest) unnamed(again []string, reports []relay.AuditReport) (broken []s
 		}
 	}
 	g.tell(note{Kind: noteAgain, Count: len(again)})
-	g.tell(note{Kind: noteDoubt, Count: int(doubt)}) //nolint:gosec // a few thousand messages
+	g.tell(note{Kind: noteDoubt, Count: int(doubt)})
 	for _, id := range again {
 		if !named[id] {
 			broken = append(broken, id+" was delivered before the cut, is delivered again, and audit does not name it")
