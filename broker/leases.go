@@ -153,9 +153,21 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		if granted {
 			s.heard(r, r.Queues[token])
 		}
-		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: s.pause != nil})
+		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: s.pause != nil}
+		if granted {
+			l.b.accounts[destination].tellUrgent(&g, r.Queues[token])
+		}
+		reply.Grants = append(reply.Grants, g)
 	}
+	reply.Now = time.Now()
 	return reply
+}
+
+// nudge has the drains of a destination ask at once.
+func (l *leases) nudge(destination string) {
+	if err := l.b.nc.Publish(nudgeSubject(destination), nil); err != nil {
+		l.b.log.Debug().Err(err).Msg("the drains learn of the news with their next renewal")
+	}
 }
 
 // heard keeps what the holder says of itself.

@@ -12,6 +12,10 @@ import (
 // renewals may fail before a lease ends.
 const renewEvery = LeaseTTL / 4
 
+// nudgePause is the least time between two renewals that the edge asks for: with
+// many urgent messages one renewal brings the news of all.
+const nudgePause = 10 * time.Millisecond
+
 // askAgain is the pause after a renewal that was not answered.
 const askAgain = 250 * time.Millisecond
 
@@ -51,6 +55,8 @@ type Drain struct {
 	edge  string           // the run of the edge that answered last
 
 	silence string // what was logged last of an edge that does not answer
+	asked   time.Time
+	clock   edgeClock
 }
 
 // NewDrain makes a drain; Run runs it.
@@ -85,6 +91,7 @@ func (d *Drain) pause(ctx context.Context) {
 	select {
 	case <-t.C:
 	case <-d.Nudged:
+		sleep(ctx, nudgePause-time.Since(d.asked))
 	case <-ctx.Done():
 	}
 }
@@ -93,7 +100,7 @@ func (d *Drain) pause(ctx context.Context) {
 // answer says. No answer: leases run out by themselves.
 func (d *Drain) renew(ctx, hard context.Context) {
 	sent := time.Now()
-	d.soon = renewEvery
+	d.soon, d.asked = renewEvery, sent
 	callCtx, cancel := context.WithTimeout(ctx, renewEvery)
 	defer cancel()
 	reply, err := d.Registrar.Lease(callCtx, d.request())
@@ -106,6 +113,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 		d.startOver()
 	}
 	d.edge = reply.Edge
+	d.clock.set(sent, time.Now(), reply.Now)
 	for _, g := range reply.Grants {
 		p := d.post(g.Queue)
 		if p == nil {
@@ -121,12 +129,11 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		if g.Paused { // the lease is kept: going on needs no takeover
-			p.lose()
-			continue
-		}
-		if !p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL)) {
+		if !p.hold(ctx, hard, g.Epoch, g.Paused, sent.Add(reply.TTL)) || !p.worker.Tell(g.UrgentAfter, g.UrgentThrough, g.Urgent) {
 			d.soon = min(d.soon, askAgain)
+		}
+		if len(g.Urgent) == MaxTold { // there may be more
+			d.soon = min(d.soon, nudgePause)
 		}
 	}
 }
@@ -159,8 +166,7 @@ func (d *Drain) request() LeaseRequest {
 		r.Down, r.DownFor = why, time.Since(since)
 	}
 	for token, p := range d.posts {
-		underway := p.worker.Underway()
-		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway}
+		r.Queues[token] = p.worker.Status()
 	}
 	return r
 }
@@ -175,10 +181,13 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.now, Log: d.Log, Observe: d.Observe}}
 	d.posts[q.Token()] = p
 	return p
 }
+
+// now is the time by the edge's clock.
+func (d *Drain) now() time.Time { return d.clock.at(d.Now()) }
 
 // stop ends all terms and waits; false when attempts had to be cut off.
 func (d *Drain) stop(abort func()) bool {
@@ -221,6 +230,7 @@ type post struct {
 
 	mu     sync.Mutex
 	epoch  uint64
+	paused bool
 	until  time.Time // by this process's monotonic clock
 	expiry *time.Timer
 	cancel context.CancelFunc
@@ -229,15 +239,15 @@ type post struct {
 }
 
 // hold begins a term or prolongs the one that runs; false while another one
-// still ends.
-func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bool {
-	if p.running() && p.epochNow() != epoch {
+// still ends. A pause, and its end, is another term of the same lease.
+func (p *post) hold(ctx, hard context.Context, epoch uint64, paused bool, until time.Time) bool {
+	if p.running() && !p.serves(epoch, paused) {
 		p.lose()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runningLocked() {
-		if p.ending || p.epoch != epoch || !p.expiry.Stop() { // it has just run out
+		if p.ending || !p.expiry.Stop() { // it has just run out
 			return false
 		}
 		p.until = until
@@ -246,12 +256,12 @@ func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bo
 	}
 	p.ending = false
 	termCtx, cancel := context.WithCancel(ctx)
-	p.epoch, p.until, p.cancel, p.done = epoch, until, cancel, make(chan struct{})
+	p.epoch, p.paused, p.until, p.cancel, p.done = epoch, paused, until, cancel, make(chan struct{})
 	p.expiry = time.AfterFunc(time.Until(until), cancel)
 	go func(done chan struct{}) {
 		defer close(done)
 		defer cancel()
-		if err := p.worker.Run(termCtx, hard, Term{Epoch: epoch, Valid: p.valid}); err != nil && termCtx.Err() == nil {
+		if err := p.worker.Run(termCtx, hard, Term{Epoch: epoch, Valid: p.valid, Paused: paused}); err != nil && termCtx.Err() == nil {
 			p.log.Warn().Err(err).Msg("a term ended early; beginning another")
 		}
 	}(p.done)
@@ -264,10 +274,12 @@ func (p *post) valid() bool {
 	return time.Now().Before(p.until)
 }
 
-func (p *post) epochNow() uint64 {
+// serves says whether the term is the one of this lease, paused or not as it is
+// now.
+func (p *post) serves(epoch uint64, paused bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.epoch
+	return p.epoch == epoch && p.paused == paused
 }
 
 func (p *post) running() bool {

@@ -81,6 +81,10 @@ type MessageStatus struct {
 	ReplacedBy   string        `json:"replaced_by,omitempty"`
 	InJournal    bool          `json:"in_journal"` // false: settled, and trimmed since
 	Events       []EventStatus `json:"events"`
+
+	NotBefore *time.Time `json:"not_before,omitempty"`
+	Expires   *time.Time `json:"expires,omitempty"` // the time it was given; its route may have an earlier one
+	Urgent    bool       `json:"urgent,omitempty"`
 }
 
 // EventStatus is one event as operators see it.
