@@ -53,7 +53,7 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
 		"audit": operator("queue"), "completion": nil,
-		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type"),
+		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type", "not-before", "expires", "priority"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"doctor":    append(slices.Clone(serve), "output", "timeout"),
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},

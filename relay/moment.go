@@ -8,14 +8,14 @@ import (
 )
 
 // ParseMoment reads a moment as senders write it: an absolute one in RFC 3339 or
-// as an HTTP date, or how long from now, as a duration (90s, 2h30m) or in plain
-// seconds. Relative ones count from now, by this clock. CodeMalformed.
+// as an HTTP date, or how long from now, as a duration (90s, 2h30m, 3d) or in
+// plain seconds. Relative ones count from now, by this clock. CodeMalformed.
 func ParseMoment(value string, now time.Time) (time.Time, error) {
 	value = strings.TrimSpace(value)
 	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
 		return now.Add(time.Duration(seconds) * time.Second), nil
 	}
-	if d, err := time.ParseDuration(value); err == nil {
+	if d, err := parseLength(value); err == nil {
 		return now.Add(d), nil
 	}
 	if t, err := time.Parse(time.RFC3339Nano, value); err == nil {
@@ -24,7 +24,16 @@ func ParseMoment(value string, now time.Time) (time.Time, error) {
 	if t, err := http.ParseTime(value); err == nil {
 		return t, nil
 	}
-	return time.Time{}, Refuse(CodeMalformed, "%q is no time: write it as in 2006-01-02T15:04:05Z or Mon, 02 Jan 2006 15:04:05 GMT, or how long from now: 90s, 2h, or seconds", value)
+	return time.Time{}, Refuse(CodeMalformed, "%q is no time: write it as in 2006-01-02T15:04:05Z or Mon, 02 Jan 2006 15:04:05 GMT, or how long from now: 90s, 2h, 3d, or seconds", value)
+}
+
+// parseLength reads a duration, or whole days.
+func parseLength(value string) (time.Duration, error) {
+	if number, isDays := strings.CutSuffix(value, "d"); isDays {
+		days, err := strconv.ParseInt(number, 10, 16)
+		return time.Duration(days) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(value)
 }
 
 // CheckTimes says what is wrong with the times that a message was given, as of
