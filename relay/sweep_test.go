@@ -22,8 +22,18 @@ type sweptJournal struct {
 	after    func(n int) // told after each record
 }
 
-func (j *sweptJournal) Ledger(context.Context) (*Ledger, error) { return NewLedger(), nil }
-func (j *sweptJournal) Seek(context.Context, uint64) error      { return nil }
+func (j *sweptJournal) Ledger(context.Context) (*Ledger, error) {
+	l := NewLedger()
+	for i, e := range j.events() {
+		l.Apply(e, uint64(i+1))
+	}
+	return l, nil
+}
+
+func (j *sweptJournal) Seek(context.Context, uint64) error {
+	j.read = false
+	return nil
+}
 
 func (j *sweptJournal) Read(ctx context.Context, _ int) ([]Entry, error) {
 	if !j.read {
