@@ -118,6 +118,7 @@ func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefor
 		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
 			"this key was used for another host or ordering key; a new request needs a key of its own")
 	}
+	b.noted(first.Message) // that it was stored may not have been confirmed
 	if err := b.sync(ctx); err != nil {
 		return relay.Receipt{}, unknown(err)
 	}
