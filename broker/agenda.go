@@ -48,7 +48,7 @@ func (a *agenda) note(sequence uint64, urgent bool, notBefore time.Time) {
 // settled drops a message.
 func (a *agenda) settled(sequence uint64) {
 	a.scheduled.Remove(sequence)
-	if a.urgent.CheckedRemove(sequence) && len(a.arrivals) > 64+2*int(a.urgent.GetCardinality()) { //nolint:gosec // what is in memory
+	if a.urgent.CheckedRemove(sequence) && len(a.arrivals) > 64+2*int(a.urgent.GetCardinality()) {
 		a.compact()
 	}
 }

@@ -72,3 +72,8 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 	_, err := publish(ctx, b.nc, nats.NewMsg(subject), make([]byte, 64<<10))
 	return err
 }
+
+// StoreUnnoticed stores a message as when the broker's acknowledgement is lost.
+func StoreUnnoticed(ctx context.Context, b *Broker, m *relay.Message) error {
+	return storeMessage(ctx, b.nc, m, true)
+}

@@ -307,3 +307,35 @@ func TestMarkedMessagesAreListed(t *testing.T) {
 	require.Equal(t, []uint64{3}, sequences(j.Scheduled(t.Context(), false, 1, 9, 10)))
 	require.Equal(t, []uint64{4}, sequences(j.Scheduled(t.Context(), true, 1, 9, 10)))
 }
+
+// The drains are asked to renew for what is urgent, and for nothing else.
+func TestTheDrainIsToldAtOnceOfWhatIsUrgent(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	c, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, broker.Conn(c).Flush()) // it listens
+	accept(t, b, message("host", "", "bulk"))
+	accept(t, b, scheduled(message("host", "", "scheduled"), time.Hour))
+	require.NoError(t, broker.EdgeConn(b).Flush())
+	require.NoError(t, broker.Conn(c).Flush())
+	require.Empty(t, c.Nudged())
+	accept(t, b, urgent(message("host", "", "urgent")))
+	select {
+	case <-c.Nudged():
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "nobody asks")
+	}
+}
+
+// A message of which the edge was not told that it is stored is known once its
+// sender asks again.
+func TestWhatWasStoredUnnoticedIsNotedWithItsKey(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	m := func() *relay.Message { return scheduled(message("host", "key", "x"), time.Hour) }
+	require.NoError(t, broker.StoreUnnoticed(t.Context(), b, m()))
+	require.True(t, accept(t, b, m()).Replayed)
+	s, err := b.Queue(t.Context(), queue)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{1, 1}, []uint64{s.Accepted, s.Scheduled})
+}

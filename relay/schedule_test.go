@@ -219,3 +219,20 @@ func TestMassExpiry(t *testing.T) {
 	require.Nil(t, x.bulk.ready.first)
 	require.Empty(t, x.bulk.lanes)
 }
+
+// What is due and has no room is not waited for: it comes when there is room.
+func TestWhatIsDueWaitsForRoom(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	x := newIndex(IndexLimits{Entries: 2, Lane: 2}, 0, nothingSettled)
+	x.appoint(&x.bulk, Entry{Sequence: 1, Lane: "a", NotBefore: now.Add(-time.Minute)})
+	x.wakeDue(now)
+	one, ok := x.next()
+	require.True(t, ok)
+	x.appoint(&x.bulk, Entry{Sequence: 2, Lane: "b", NotBefore: now.Add(-time.Second)})
+	ready, at := x.wakeDue(now)
+	require.False(t, ready)
+	require.Zero(t, at, "else the dispatcher would look again and again")
+	x.settle(one)
+	ready, _ = x.wakeDue(now)
+	require.True(t, ready)
+}

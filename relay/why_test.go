@@ -28,6 +28,8 @@ func TestExplain(t *testing.T) {
 	}
 	replaced := message(Superseded, EventStatus{At: now, State: Superseded})
 	replaced.ReplacedBy = "new-id"
+	scheduled := message(Scheduled)
+	scheduled.NotBefore = &soon
 	for name, c := range map[string]struct {
 		c       Case
 		stands  string
@@ -54,6 +56,9 @@ func TestExplain(t *testing.T) {
 		"its turn": {Case{Message: message(Queued), Queue: healthy}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
 			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted."}, nil,
 			"An attempt begins as soon as the destination is trusted with one more.", ""},
+		"scheduled": {Case{Message: scheduled, Queue: healthy}, "Accepted at 2026-11-24 07:00:00 UTC and scheduled for 2026-11-24 08:01:30 UTC.",
+			[]string{"Its sender wants it delivered not before 2026-11-24 08:01:30 UTC; it holds up nothing until then."}, []string{BlockedByTime},
+			"It is due at 2026-11-24 08:01:30 UTC, in 1m30s, and delivered as soon as its lane is free.", ""},
 		"paused": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) {
 			q.Paused, q.Pause = true, &Pause{At: *ago(time.Minute), By: "me", Reason: "upgrade"}
 		})},
