@@ -77,3 +77,11 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 func StoreUnnoticed(ctx context.Context, b *Broker, m *relay.Message) error {
 	return storeMessage(ctx, b.nc, m, true)
 }
+
+// PendingUrgent is how many urgent messages of a queue the edge takes for pending.
+func PendingUrgent(b *Broker, q relay.Queue) uint64 {
+	a := b.accounts[q.Destination]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].agenda.urgent.GetCardinality()
+}

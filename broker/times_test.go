@@ -250,6 +250,7 @@ func TestAnUrgentMessageDoesNotWaitBehindABacklog(t *testing.T) {
 	require.Less(t, two, three, "in order")
 	require.Less(t, three, backlog)
 	require.Len(t, d.bodies(), backlog+3, "each once")
+	require.Zero(t, broker.PendingUrgent(b, queue))
 	balanced(t, b)
 }
 

@@ -236,3 +236,42 @@ func TestWhatIsDueWaitsForRoom(t *testing.T) {
 	ready, _ = x.wakeDue(now)
 	require.True(t, ready)
 }
+
+// What comes due while the head of its lane is attempted does not take its place:
+// the attempt settles what it was made for.
+func TestAnAttemptSettlesItsOwnMessage(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	x := newIndex(DefaultIndexLimits(), 0, nothingSettled)
+	x.add([]Entry{{Sequence: 1, Lane: "a", NotBefore: now}, {Sequence: 2, Lane: "a"}})
+	two, _ := x.next()
+	x.wakeDue(now)
+	x.settle(two)
+	one, ok := x.next()
+	require.True(t, ok)
+	require.EqualValues(t, 1, one.Sequence)
+}
+
+// An urgent message that was taken ahead, and for which the schedule has no room
+// any more, is taken again by the reader.
+func TestWhatWasTakenAheadAndLeftIsReadAgain(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	x := newIndex(IndexLimits{Entries: 2, Lane: 2}, 0, nothingSettled)
+	at := func(sequence uint64, in time.Duration) Entry {
+		return Entry{Sequence: sequence, Lane: "a", Urgent: true, NotBefore: now.Add(in)}
+	}
+	x.takeAhead(at(10, time.Hour))
+	x.add([]Entry{at(1, time.Minute)})
+	require.True(t, x.urgent.schedule.had.Contains(1))
+	require.False(t, x.urgent.schedule.had.Contains(10))
+	x.wakeDue(now.Add(time.Minute))
+	one, _ := x.next()
+	x.settle(one)
+	r, ok := x.nextSchedule()
+	require.True(t, ok)
+	x.rescheduled(r, nil, false) // 10 is behind what was read
+	x.add([]Entry{at(10, time.Hour)})
+	x.wakeDue(now.Add(time.Hour))
+	ten, ok := x.next()
+	require.True(t, ok)
+	require.EqualValues(t, 10, ten.Sequence)
+}
