@@ -39,6 +39,7 @@ type book struct {
 	graves []grave
 	dirty  bool   // the checkpoint is older than the ledger
 	safe   uint64 // floor of the stored checkpoint
+	agenda *agenda
 }
 
 // grave is work at the dead letters: bury a message, or remove a letter that
@@ -67,7 +68,7 @@ func (a *accounts) open(ctx context.Context, queues []relay.Queue) error {
 		if err != nil {
 			return fmt.Errorf("checkpoint of %s: %w", q, err)
 		}
-		b := &book{queue: q, ledger: ledger, safe: ledger.Floor()}
+		b := &book{queue: q, ledger: ledger, safe: ledger.Floor(), agenda: newAgenda()}
 		a.books[q.Token()] = b
 		err = scan(ctx, a.nc, apiGet(eventStream(a.destination)), eventPrefix(q)+"*", ledger.Through()+1, func(s *stored) error {
 			a.enter(b, s.sequence, s.at, s.data)
@@ -186,6 +187,9 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 		return
 	}
 	b.dirty = true
+	if e.State.Settled() {
+		b.agenda.settled(e.Sequence)
+	}
 	if e.State == relay.Dead || wasLetter {
 		b.graves = append(b.graves, grave{event: e, remove: wasLetter})
 		a.notify()

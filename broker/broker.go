@@ -110,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()], b.known[q] = q, true
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.mendTails, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.openAgendas, b.mendTails, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err

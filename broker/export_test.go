@@ -180,3 +180,16 @@ func SpoilBase(ctx context.Context, b *Broker, q relay.Queue) error {
 	_, err := b.kv.Put(ctx, baseKey(q), []byte(`{"version":1,"totals":{"delivered":1},"settled":"AAAAAAAAAAA=","dead":"AAAAAAAAAAA="}`))
 	return err
 }
+
+// StoreUnnoticed stores a message as when the broker's acknowledgement is lost.
+func StoreUnnoticed(ctx context.Context, b *Broker, m *relay.Message) error {
+	return storeMessage(ctx, b.nc, m, true)
+}
+
+// PendingUrgent is how many urgent messages of a queue the edge takes for pending.
+func PendingUrgent(b *Broker, q relay.Queue) uint64 {
+	a := b.accounts[q.Destination]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].agenda.urgent.GetCardinality()
+}

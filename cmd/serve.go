@@ -137,7 +137,7 @@ func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := foreman.Routes(c.policy())
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		Pass: s.pass(), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+		Pass: s.pass(), Policy: c.policy(), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil
 }
 

@@ -24,7 +24,7 @@ func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
 func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 	m, err := t.fetch(ctx, *e)
 	if m != nil {
-		e.ID, e.Keyed = m.ID, m.Key != ""
+		e.ID, e.Keyed, e.Expires = m.ID, m.Key != "", m.Expires
 	}
 	switch {
 	case errors.Is(err, ErrMissing):
@@ -86,9 +86,9 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 	policy := t.Policy(m.Route)
 	start := t.Now()
 	var result Result
-	if start.Sub(e.Accepted) >= policy.MaxAge {
+	if end, _ := policy.end(e.Accepted, e.Expires); !start.Before(end) {
 		t.Gate.Drop(p)
-		result = Result{Class: ClassOutage} // past its age without a try: Decide makes it a dead letter
+		result = Result{Class: ClassOutage} // past its time without a try: Decide makes it a dead letter
 	} else {
 		t.begin(policy, m)
 		result = t.Destination.Deliver(t.hard, m)
@@ -100,7 +100,7 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		return
 	}
 	now := t.Now()
-	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted}, result, now, t.jitter())
+	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted, Expires: e.Expires}, result, now, t.jitter())
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
 }
@@ -122,12 +122,13 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 	}
 }
 
-// expire settles a message that was found past its maximum age.
+// expire settles a message that was found past the end of its time.
 func (t *term) expire(ctx context.Context, e Entry) {
 	if _, ok := t.open(ctx, &e); !ok {
 		return
 	}
-	o := Outcome{State: Dead, Reason: t.Policy(e.Route).ageReason()}
+	_, reason := t.Policy(e.Route).end(e.Accepted, e.Expires)
+	o := Outcome{State: Dead, Reason: reason}
 	t.settle(e, o, Result{})
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: e.Route, Outcome: o})
 }

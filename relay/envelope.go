@@ -36,6 +36,9 @@ const (
 	hdrDigest          = "Relay-Digest"
 	hdrReplayedFrom    = "Relay-Replayed-From"
 	hdrSettledBefore   = "Relay-Settled-Before"
+	hdrNotBefore       = "Relay-Not-Before"
+	hdrExpires         = "Relay-Expires"
+	hdrPriority        = "Relay-Priority"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 )
 
@@ -90,7 +93,22 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 	if m.SettledBefore {
 		h[hdrSettledBefore] = []string{"yes"}
 	}
+	m.encodeTimes(h)
 	return h, nil
+}
+
+// encodeTimes writes what few messages have.
+func (m *Message) encodeTimes(h map[string][]string) {
+	set := func(name string, t time.Time) {
+		if !t.IsZero() {
+			h[name] = []string{t.UTC().Format(time.RFC3339Nano)}
+		}
+	}
+	set(hdrNotBefore, m.NotBefore)
+	set(hdrExpires, m.Expires)
+	if m.Urgent {
+		h[hdrPriority] = []string{priorityUrgent}
+	}
 }
 
 func envelopeValue(what, value string) (string, error) {
@@ -123,10 +141,36 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 		return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, hdrReceived, err)
 	}
 	m.Received = received
+	m.Urgent = first(h, hdrPriority) == priorityUrgent
+	if m.NotBefore, m.Expires, err = EnvelopeTimes(h); err != nil {
+		return nil, err
+	}
 	if queue, _, ok := ParseID(m.ID); !ok || queue != m.Queue.Token() {
 		return nil, fmt.Errorf("%w: id %q is none of queue %s", ErrEnvelope, m.ID, m.Queue)
 	}
 	return m, nil
+}
+
+// EnvelopeTimes reads, of an envelope, the times that a message was given; zero
+// where it was given none.
+func EnvelopeTimes(h map[string][]string) (notBefore, expires time.Time, err error) {
+	if notBefore, err = envelopeTime(h, hdrNotBefore); err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	expires, err = envelopeTime(h, hdrExpires)
+	return notBefore, expires, err
+}
+
+func envelopeTime(h map[string][]string, name string) (time.Time, error) {
+	v := first(h, name)
+	if v == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, v)
+	if err != nil {
+		return t, fmt.Errorf("%w: header %s: %w", ErrEnvelope, name, err)
+	}
+	return t, nil
 }
 
 // decodeKept reads the further headers that travel.

@@ -14,7 +14,8 @@ func sample() *Message {
 	return &Message{ID: KeyedID(q, "k\x1fey"), Queue: q, Route: "report", Lane: "höst.example.com", Key: "k\x1fey 100%", Method: "POST",
 		Path: "/api/config_reports?a=b%20c", ContentType: "application/json", Accept: "*/*, application/json,version=2", RequestID: "r",
 		Header:   map[string]string{"X-Forwarded-For": "192.0.2.1", "X-Rhn-Provisioning-Mac-0": "eth0 00:11 ü"},
-		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body")}
+		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body"),
+		NotBefore: time.Date(2026, 11, 25, 1, 2, 3, 4, time.UTC), Expires: time.Date(2026, 11, 26, 1, 2, 3, 4, time.UTC), Urgent: true}
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
@@ -39,6 +40,8 @@ func TestEnvelopeRefuses(t *testing.T) {
 		"another queue's id":   func(h map[string][]string) { h[hdrID] = []string{KeyedID(Queue{"other", "foreman"}, "k")} },
 		"no time":              func(h map[string][]string) { delete(h, hdrReceived) },
 		"an impossible kept":   func(h map[string][]string) { h[hdrKept+"X"] = []string{"%zz"} },
+		"an impossible expiry": func(h map[string][]string) { h[hdrExpires] = []string{"soon"} },
+		"an impossible due":    func(h map[string][]string) { h[hdrNotBefore] = []string{"soon"} },
 		"an impossible escape": func(h map[string][]string) { h[hdrLane] = []string{"%zz"} },
 	} {
 		t.Run(name, func(t *testing.T) {

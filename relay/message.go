@@ -28,8 +28,14 @@ type Message struct {
 	Sequence uint64    // in the queue's journal; 0 before it is stored
 	Stored   time.Time // by the broker's clock; zero before it is stored
 
-	Run uint64 // of the edge that it was read from; 0 where that is not told
+	Run       uint64    // of the edge that it was read from; 0 where that is not told
+	NotBefore time.Time // by the edge's clock; zero: at once
+	Expires   time.Time // by the edge's clock; zero: its route's age alone
+	Urgent    bool      // before the bulk of its queue
 }
+
+// ScheduledAt says whether the message is not due at now.
+func (m *Message) ScheduledAt(now time.Time) bool { return m.NotBefore.After(now) }
 
 // State is where a message stands; docs/states.md has the picture.
 type State string

@@ -69,7 +69,16 @@ func (j *modelJournal) Read(ctx context.Context, most int) ([]Entry, error) {
 	}
 }
 
-func (j *modelJournal) Lane(_ context.Context, lane string, from, through uint64, most int) ([]Entry, error) {
+func (j *modelJournal) Lane(_ context.Context, lane string, urgent bool, from, through uint64, most int) ([]Entry, error) {
+	return j.find(from, through, most, func(m *modelMessage) bool { return m.lane == lane && m.Urgent == urgent })
+}
+
+func (j *modelJournal) Scheduled(_ context.Context, urgent bool, from, through uint64, most int) ([]Entry, error) {
+	return j.find(from, through, most, func(m *modelMessage) bool { return !m.NotBefore.IsZero() && m.Urgent == urgent })
+}
+
+// find reads again, as far as it does not fail.
+func (j *modelJournal) find(from, through uint64, most int, fits func(*modelMessage) bool) ([]Entry, error) {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	j.calls++
@@ -78,7 +87,7 @@ func (j *modelJournal) Lane(_ context.Context, lane string, from, through uint64
 	}
 	var entries []Entry
 	for s := from; s <= min(through, uint64(len(j.w.messages))) && len(entries) < most; s++ {
-		if j.w.messages[s-1].lane == lane {
+		if fits(j.w.messages[s-1]) {
 			entries = append(entries, j.w.entry(s))
 		}
 	}
@@ -124,7 +133,11 @@ func (j *modelJournal) Record(ctx context.Context, e Event) error {
 
 func (w *world) entry(sequence uint64) Entry {
 	m := w.messages[sequence-1]
-	return Entry{Sequence: sequence, Lane: m.lane, Route: m.Route, Accepted: m.Stored}
+	e := Entry{Sequence: sequence, Lane: m.lane, Route: m.Route, Accepted: m.Stored, Urgent: m.Urgent, NotBefore: m.NotBefore, Expires: m.Expires}
+	if e.NotBefore.After(e.Accepted) {
+		e.Accepted = e.NotBefore
+	}
+	return e
 }
 
 // accept stores a message.

@@ -44,16 +44,23 @@ func (p Policy) Once() Policy {
 	return p
 }
 
-// ageReason is why a message dies that has reached its maximum age.
-func (p Policy) ageReason() string {
-	if p.Expires {
-		return ReasonExpired
+// end is when a message dies that was accepted, or due, at from, and why. The
+// time that a message was given can only make it earlier.
+func (p Policy) end(from, expires time.Time) (at time.Time, reason string) {
+	at = from.Add(p.MaxAge)
+	switch {
+	case !expires.IsZero() && expires.Before(at):
+		return expires, ReasonExpired
+	case p.Expires:
+		return at, ReasonExpired
+	default:
+		return at, ReasonMaxAge
 	}
-	return ReasonMaxAge
 }
 
 // Attempt is what is known about a try when it is judged.
 type Attempt struct {
 	Number   int       // 1 is the first
-	Accepted time.Time // when the message was accepted
+	Accepted time.Time // when the message was accepted, or due
+	Expires  time.Time // the time it was given; zero: none
 }

@@ -38,6 +38,7 @@ type Route struct {
 
 	Reply  Reply
 	Policy Policy
+	Urgent bool // before the bulk of its queue, unless the sender says otherwise
 }
 
 // LaneRule finds the ordering key: the first of From that gives one.

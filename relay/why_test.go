@@ -32,6 +32,8 @@ func TestExplain(t *testing.T) {
 	unsure.NextAttempt, unsure.Reason = &soon, ReasonTimeout
 	lost := message(Dead, EventStatus{At: now, Attempt: 1, Reason: ReasonAmbiguous, Detail: "no answer", Ambiguous: true})
 	lost.Reason = ReasonAmbiguous
+	scheduled := message(Scheduled)
+	scheduled.NotBefore = &soon
 	for name, c := range map[string]struct {
 		c       Case
 		stands  string
@@ -77,6 +79,9 @@ func TestExplain(t *testing.T) {
 		"throttled": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByQuiet })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
 			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the destination asked to be left alone for a time"},
 			[]string{HeldByQuiet}, "An attempt begins once that time is over.", ""},
+		"scheduled": {Case{Message: scheduled, Queue: healthy}, "Accepted at 2026-11-24 07:00:00 UTC and scheduled for 2026-11-24 08:01:30 UTC.",
+			[]string{"Its sender wants it delivered not before 2026-11-24 08:01:30 UTC; it holds up nothing until then."}, []string{BlockedByTime},
+			"It is due at 2026-11-24 08:01:30 UTC, in 1m30s, and delivered as soon as its lane is free.", ""},
 		"paused": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) {
 			q.Paused, q.Pause = true, &Pause{At: *ago(time.Minute), By: "me", Reason: "upgrade"}
 		})},
