@@ -244,6 +244,12 @@ func (a *accounts) copy(q relay.Queue) (l *relay.Ledger, err error) {
 	return l, err
 }
 
+// refuses says whether an event is not counted (relay.Ledger).
+func (a *accounts) refuses(q relay.Queue, e relay.Event) (refused bool) {
+	a.view(q, func(l *relay.Ledger) { refused = l.Refuses(e) })
+	return refused
+}
+
 // pendingGraves takes the work at the dead letters of a queue, in order.
 func (a *accounts) pendingGraves(q relay.Queue) []grave {
 	a.mu.Lock()

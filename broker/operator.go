@@ -141,6 +141,9 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 		if err != nil || e.ID != s.ID || (s.Sequence != 0 && e.Sequence != s.Sequence) {
 			return nil //nolint:nilerr // another message's, or unreadable: the accounts have logged it
 		}
+		if b.accounts[q.Destination].refuses(q, e) {
+			return nil // of a message that had this id and sequence before a power cut took it
+		}
 		s.Sequence = e.Sequence
 		s.Events = append(s.Events, eventStatus(e, m.at))
 		if !one.Apply(e, m.sequence) {
