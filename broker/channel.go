@@ -211,22 +211,31 @@ func (c *Channel) Lease(ctx context.Context, r relay.LeaseRequest) (relay.LeaseR
 	if err != nil {
 		return reply, err
 	}
-	ctx, cancel, err := c.call(ctx)
-	if err != nil {
-		return reply, err
-	}
-	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, leaseSubject(c.destination), body)
+	answer, err := c.ask(ctx, leaseSubject(c.destination), body)
 	if err != nil {
 		return reply, fmt.Errorf("ask the edge for leases: %w", err)
 	}
-	if refusal := msg.Header.Get("Relay-Error"); refusal != "" {
-		return reply, errors.New("the edge refuses leases: " + refusal)
-	}
-	if err := json.Unmarshal(msg.Data, &reply); err != nil {
+	if err := json.Unmarshal(answer, &reply); err != nil {
 		return reply, fmt.Errorf("the edge's answer about leases: %w", err)
 	}
 	return reply, nil
+}
+
+// ask puts a question to the edge itself, not to its store.
+func (c *Channel) ask(ctx context.Context, subject string, question []byte) ([]byte, error) {
+	ctx, cancel, err := c.call(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, subject, question)
+	if err != nil {
+		return nil, err
+	}
+	if refusal := msg.Header.Get(hdrError); refusal != "" {
+		return nil, errors.New("the edge refuses: " + refusal)
+	}
+	return msg.Data, nil
 }
 
 // Journal is one queue as the drain may see it.

@@ -132,7 +132,7 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 			if s.sequence > through {
 				return entries, nil
 			}
-			e, err := newEntry(s.subject, s.sequence, s.at)
+			e, err := newEntry(s.subject, s.sequence, s.at, s.header)
 			if err != nil {
 				return nil, err
 			}
@@ -157,12 +157,32 @@ func (j *journal) laneBatch(ctx context.Context, lane string, from uint64, max i
 	return getBatch(ctx, j.c.nc, apiGet(j.stream), laneFilter(j.token, lane), from, min(max, batchSize))
 }
 
-func newEntry(subject string, sequence uint64, at time.Time) (relay.Entry, error) {
-	_, lane, route, err := parseMessageSubject(subject)
+func newEntry(subject string, sequence uint64, at time.Time, header nats.Header) (relay.Entry, error) {
+	id, lane, route, err := parseMessageSubject(subject)
 	if err != nil {
 		return relay.Entry{}, err
 	}
-	return relay.Entry{Sequence: sequence, Lane: lane, Route: unique.Make(route).Value(), Accepted: at}, nil
+	e := relay.Entry{Sequence: sequence, Lane: lane, Route: unique.Make(route).Value(), Accepted: at, ID: id}
+	e.Describe(header)
+	return e, nil
+}
+
+// Newest asks the edge itself: what it was told last is not in the journal yet,
+// or not for good.
+func (j *journal) Newest(ctx context.Context, r relay.NewestRequest) (relay.NewestReply, error) {
+	var reply relay.NewestReply
+	question, err := json.Marshal(r)
+	if err != nil {
+		return reply, err
+	}
+	answer, err := j.c.ask(ctx, newestSubject(j.queue.Destination), question)
+	if err != nil {
+		return reply, fmt.Errorf("ask the edge what is newest: %w", err)
+	}
+	if err := json.Unmarshal(answer, &reply); err != nil {
+		return reply, fmt.Errorf("the edge's answer about what is newest: %w", err)
+	}
+	return reply, nil
 }
 
 // Record stores an event. One that is stored twice counts once.

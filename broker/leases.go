@@ -122,7 +122,7 @@ func (l *leases) answer(destination string, msg *nats.Msg) {
 		reply.Data, err = json.Marshal(l.grant(destination, request))
 	}
 	if err != nil {
-		reply.Header.Set("Relay-Error", relay.Excerpt([]byte(err.Error())))
+		reply.Header.Set(hdrError, relay.Excerpt([]byte(err.Error())))
 	}
 	if err := l.b.nc.PublishMsg(reply); err != nil {
 		l.b.log.Warn().Err(err).Msg("a drain did not get its answer")

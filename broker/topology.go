@@ -150,6 +150,12 @@ func pauseKey(q relay.Queue) string { return "pause." + q.Destination + "." + q.
 
 func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
 
+// newestSubject is where the edge says what is the newest message of a place.
+func newestSubject(destination string) string { return "relay-drain." + destination + ".newest" }
+
+// hdrError is an answer of the edge that refuses.
+const hdrError = "Relay-Error"
+
 // inboxPrefix is where the drains of a destination receive answers.
 func inboxPrefix(destination string) string { return "_INBOX_drain_" + destination }
 
@@ -179,6 +185,7 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	consumer := consumerName(destination)
 	publish := []string{
 		leaseSubject(destination),
+		newestSubject(destination),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),

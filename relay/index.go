@@ -31,6 +31,7 @@ type index struct {
 	skip     func(sequence uint64) bool // settled before this term began
 	lanes    map[string]*lane
 	waits    map[uint64]Wait // by sequence: heads whose last attempt failed
+	marks    map[uint64]mark // by sequence: those of latest routes
 	ready    []*lane         // first in, first out
 	due      dueHeap
 	refills  []*lane
@@ -43,7 +44,7 @@ type index struct {
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
-	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{}, busy: map[uint64]struct{}{},
+	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{},
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1)}
 }
 
@@ -96,18 +97,33 @@ func (x *index) append(l *lane, e Entry) {
 	}
 }
 
-// remember keeps what is known of a message that was tried before.
+// remember keeps what is known of a message that was tried before, and of one
+// that a newer one may replace.
 func (x *index) remember(e Entry) {
+	if e.Latest {
+		x.marks[e.Sequence] = mark{kind: e.Kind, id: e.ID, keyed: e.Keyed}
+	}
 	if e.Attempts > 0 || !e.Next.IsZero() {
 		x.waits[e.Sequence] = Wait{Attempts: e.Attempts, Next: e.Next}
 	}
 }
 
 // head is the first message of a lane as far as the index knows it.
-func (x *index) head(l *lane) Entry {
-	i := l.items[0]
+func (x *index) head(l *lane) Entry { return x.entry(l, l.items[0]) }
+
+// entry is a message of a lane as far as the index knows it.
+func (x *index) entry(l *lane, i item) Entry {
 	w := x.waits[i.sequence]
-	return Entry{Sequence: i.sequence, Lane: l.token, Route: i.route, Accepted: time.Unix(0, i.accepted), Attempts: w.Attempts, Next: w.Next}
+	m, latest := x.marks[i.sequence]
+	return Entry{Sequence: i.sequence, Lane: l.token, Route: i.route, Accepted: time.Unix(0, i.accepted), Attempts: w.Attempts, Next: w.Next,
+		ID: m.id, Keyed: m.keyed, Latest: latest, Kind: m.kind}
+}
+
+// forget drops what was kept of a message that left its lane.
+func (x *index) forget(sequence uint64) {
+	delete(x.waits, sequence)
+	delete(x.marks, sequence)
+	x.entries--
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until
@@ -148,14 +164,16 @@ func (x *index) wakeDue(now time.Time) (bool, time.Time) {
 func (x *index) next() (Entry, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.ready) == 0 {
-		return Entry{}, false
+	for len(x.ready) > 0 {
+		l := x.ready[0]
+		x.ready[0] = nil
+		x.ready = x.ready[1:]
+		l.listed = false
+		if len(l.items) > 0 { // else all that it had was superseded
+			return x.take(l), true
+		}
 	}
-	l := x.ready[0]
-	x.ready[0] = nil
-	x.ready = x.ready[1:]
-	l.listed = false
-	return x.take(l), true
+	return Entry{}, false
 }
 
 func (x *index) take(l *lane) Entry {
@@ -171,8 +189,7 @@ func (x *index) settle(e Entry) {
 	defer x.mu.Unlock()
 	l := x.release(e)
 	l.pop()
-	delete(x.waits, e.Sequence)
-	x.entries--
+	x.forget(e.Sequence)
 	signal(x.roomC)
 	x.enlist(l)
 	x.wantRefill(l)

@@ -72,9 +72,9 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 	defer w.index.Store(nil)
 	w.Log.Debug().Uint64("floor", ledger.Floor()).Uint64("epoch", t.Epoch).Msg("draining")
 
-	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard}
+	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard, compaction: newCompaction()}
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context){r.read, r.refill, r.dispatch, r.sweep} {
+	for _, loop := range []func(context.Context){r.read, r.refill, r.dispatch, r.sweep, r.compact} {
 		loops.Go(func() { loop(ctx) })
 	}
 	loops.Wait()
@@ -90,7 +90,7 @@ func (w *Worker) Underway() []uint64 {
 	return nil
 }
 
-// term is one run of a worker: four loops that share an index.
+// term is one run of a worker: loops that share an index.
 type term struct {
 	*Worker
 	Term
@@ -98,6 +98,8 @@ type term struct {
 	known    *Ledger // as it was when the term began; read only
 	hard     context.Context
 	attempts sync.WaitGroup
+
+	compaction *compaction
 }
 
 // read fills the index from the journal. An open circuit stops it, unless there
@@ -118,6 +120,7 @@ func (t *term) read(ctx context.Context) {
 			t.recall(&entries[i])
 		}
 		t.x.add(entries)
+		t.offer(ctx, entries)
 	}
 }
 
@@ -141,8 +144,10 @@ func (t *term) recover(ctx context.Context, err error) {
 	}
 }
 
-// recall adds what earlier terms have recorded of a message.
+// recall adds what earlier terms have recorded of a message, and what its route
+// says of it.
 func (t *term) recall(e *Entry) {
+	e.Latest = t.Policy(e.Route).Latest
 	if wait, ok := t.known.Waiting(e.Sequence); ok {
 		e.Attempts, e.Next = wait.Attempts, wait.Next
 	}
@@ -173,6 +178,7 @@ func (t *term) refill(ctx context.Context) {
 			t.recall(&entries[i])
 		}
 		t.x.refilled(r, entries)
+		t.offer(ctx, entries)
 	}
 }
 
