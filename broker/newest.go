@@ -19,7 +19,7 @@ import (
 const DefaultPlaces = 1 << 20
 
 const (
-	pruneInterval  = 5 * time.Second
+	pruneInterval  = time.Second
 	rereadInterval = time.Second
 )
 
