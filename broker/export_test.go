@@ -87,7 +87,9 @@ func Unlearn(b *Broker, q relay.Queue) {
 }
 
 // Learn reads the journal as after a start.
-func Learn(ctx context.Context, b *Broker, q relay.Queue) bool { return b.reread(ctx, b.newest[q.Token()]) }
+func Learn(ctx context.Context, b *Broker, q relay.Queue) bool {
+	return b.reread(ctx, b.newest[q.Token()])
+}
 
 // Learned says whether the broker has read its journal.
 func Learned(b *Broker, q relay.Queue) bool {

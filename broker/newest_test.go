@@ -205,6 +205,26 @@ func TestOnlyWhatIsOnTheDiskReplaces(t *testing.T) {
 	require.Equal(t, []string{"1", "2"}, d.bodies()[attempts:])
 }
 
+// What a killed process has left behind it may not be on the disk: it is synced
+// before anything is replaced by it.
+func TestWhatIsReadAgainIsOnTheDisk(t *testing.T) {
+	slow := &disk{begun: make(chan struct{}), release: make(chan error)}
+	b := open(t, stateDir(t), func(o *broker.Options) { latestFacts(o); broker.WithFlush(o, slow.flush) })
+	accept(t, b, facts("web", "1"))
+	require.Eventually(t, func() bool { return broker.Learned(b, queue) }, 10*time.Second, time.Millisecond)
+	broker.Unlearn(b, queue)
+	slow.held.Store(true)
+	learned := make(chan bool, 1)
+	go func() { learned <- broker.Learn(t.Context(), b, queue) }()
+	<-slow.begun
+	require.Zero(t, broker.Places(b, queue))
+	require.False(t, broker.Learned(b, queue))
+	slow.held.Store(false)
+	slow.release <- nil
+	require.True(t, <-learned)
+	require.Equal(t, 1, broker.Places(b, queue))
+}
+
 // A newest message that died or was taken back replaces nothing.
 func TestWhatIsNotDeliveredReplacesNothing(t *testing.T) {
 	b := open(t, stateDir(t), latestFacts)
