@@ -216,7 +216,11 @@ func TestWhatIsReadAgainIsOnTheDisk(t *testing.T) {
 	slow.held.Store(true)
 	learned := make(chan bool, 1)
 	go func() { learned <- broker.Learn(t.Context(), b, queue) }()
-	<-slow.begun
+	select {
+	case <-slow.begun:
+	case <-learned:
+		require.Fail(t, "it did not wait for the disk")
+	}
 	require.Zero(t, broker.Places(b, queue))
 	require.False(t, broker.Learned(b, queue))
 	slow.held.Store(false)
@@ -288,6 +292,37 @@ func TestABacklogBeyondTheIndexIsCompacted(t *testing.T) {
 		require.Greater(t, string(m.Body), reports[m.Lane])
 		reports[m.Lane] = string(m.Body)
 	}
+	balanced(t, b)
+}
+
+// What was left in the journal, because its lane had its share of the index, is
+// looked up when it is read at last, and not only when its turn has come.
+func TestTheRestOfALaneIsCompacted(t *testing.T) {
+	b := open(t, stateDir(t), latestFacts)
+	for _, report := range []string{"1", "2", "poison"} {
+		accept(t, b, message("web", "", report))
+	}
+	old := accept(t, b, facts("web", "old"))
+	newer := accept(t, b, facts("web", "new"))
+	d := newDestination(func(n int, m *relay.Message) relay.Result {
+		if string(m.Body) == "poison" {
+			return relay.Result{Class: relay.ClassNotReady}
+		}
+		return delivered(n, m)
+	})
+	drain(t, b, d, func(o *relay.DrainOptions) {
+		compacting(o)
+		policy := o.Policy
+		o.Policy = func(route string) relay.Policy {
+			p := policy(route)
+			p.SlowDelay, p.MaxDelay = time.Hour, time.Hour
+			return p
+		}
+		o.Limits = relay.IndexLimits{Entries: 16, Lane: 2}
+	})
+	s := status(t, b, func(s relay.QueueStatus) bool { return s.Waiting == 1 && s.Superseded == 1 })
+	require.EqualValues(t, 2, s.Pending)
+	replacedBy(t, b, old.ID, newer.ID)
 	balanced(t, b)
 }
 
