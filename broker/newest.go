@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/nats-io/nats.go"
 
@@ -15,7 +17,7 @@ import (
 )
 
 // DefaultPlaces bounds what is remembered of a queue: with a million places about
-// 250 MB, beside the 370 MB that the broker itself needs for their messages.
+// 300 MB, beside the 370 MB that the broker itself needs for their messages.
 const DefaultPlaces = 1 << 20
 
 const (
@@ -53,15 +55,16 @@ func newNewest(q relay.Queue, routes []string, limit int) *newest {
 	return &newest{queue: q, routes: routes, limit: limit, places: map[relay.Place]*list.Element{}, changed: list.New()}
 }
 
-// stored enters a message of a latest route that is stored and durable.
+// stored enters a message of a latest route that is stored and durable. Nothing
+// of it is kept but its place and id.
 func (n *newest) stored(m *relay.Message) {
 	if m.Replaces() {
-		n.enter(relay.Newest{Place: placeOf(m), Sequence: m.Sequence, ID: m.ID})
+		n.enter(relay.Newest{Place: placeOf(m), Sequence: m.Sequence, ID: strings.Clone(m.ID)})
 	}
 }
 
 func placeOf(m *relay.Message) relay.Place {
-	return relay.Place{Lane: relay.LaneToken(m.Lane, m.ID), Route: m.Route, Kind: m.Kind}
+	return relay.Place{Lane: strings.Clone(relay.LaneToken(m.Lane, m.ID)), Route: unique.Make(m.Route).Value(), Kind: unique.Make(m.Kind).Value()}
 }
 
 func (n *newest) enter(m relay.Newest) {

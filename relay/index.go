@@ -15,7 +15,8 @@ type IndexLimits struct {
 	Lane    int // of one lane; the rest of it stays in the journal
 }
 
-// DefaultIndexLimits: about 10 MB a queue (40 with as many lanes), and no lane
+// DefaultIndexLimits: about 10 MB a queue (40 with as many lanes, and 30 more if
+// all are of latest routes), and no lane
 // takes more than a small part of it. Reading the rest of a lane from the journal
 // is a search through all of it, so a share is large.
 func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 1 << 18, Lane: 1 << 14} }
