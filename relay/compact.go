@@ -160,20 +160,31 @@ func (t *term) follow(ctx context.Context) {
 	}
 }
 
-// supersede takes what these have replaced out of the index and records it. What
-// is taken out and not recorded when the term ends is read again by the next.
+// supersede takes what these have replaced out of the index and records it: all of
+// it, unless the term ends, because then the next one reads it again.
 func (t *term) supersede(ctx context.Context, newest []Newest) {
+	type replacement struct {
+		old Entry
+		by  Newest
+	}
+	if !t.Valid() {
+		return
+	}
+	var all []replacement
 	for _, n := range newest {
-		for gone := range slices.Chunk(t.x.withdraw(n), settleTogether) {
-			if ctx.Err() != nil || !t.Valid() {
-				return
-			}
-			var recording sync.WaitGroup
-			for _, e := range gone {
-				recording.Go(func() { t.record(e, superseded(n), Result{}) })
-			}
-			recording.Wait()
+		for _, e := range t.x.withdraw(n) {
+			all = append(all, replacement{e, n})
 		}
+	}
+	for some := range slices.Chunk(all, settleTogether) {
+		if ctx.Err() != nil {
+			return
+		}
+		var recording sync.WaitGroup
+		for _, r := range some {
+			recording.Go(func() { t.record(r.old, superseded(r.by), Result{}) })
+		}
+		recording.Wait()
 	}
 }
 

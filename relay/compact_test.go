@@ -36,7 +36,7 @@ func lastLook(t *testing.T, o *oracle, now *time.Time) (*term, Entry) {
 		Policy: func(route string) Policy { return Policy{Latest: route == "facts"} }}
 	x := newIndex(DefaultIndexLimits(), 6, func(uint64) bool { return false })
 	r := &term{Worker: w, Term: Term{Epoch: 9, Valid: func() bool { return true }}, x: x, hard: t.Context(), compaction: newCompaction()}
-	x.add([]Entry{{Sequence: 7, Lane: "web", Route: "facts", Latest: true, Kind: "ansible", ID: "seven"}})
+	x.add([]Entry{{Sequence: 7, Lane: "web", Route: "facts", Latest: true, Kind: "ansible", ID: "seven", Keyed: true}})
 	e, ok := x.next()
 	require.True(t, ok)
 	return r, e
@@ -89,7 +89,7 @@ func TestTheLastLookBeforeAnAttempt(t *testing.T) {
 				require.Equal(t, []NewestRequest{{Queue: r.Queue.Token(), Places: []Place{place}}}, o.asked)
 			}
 			if c.recorded {
-				require.Equal(t, []Event{{Sequence: 7, ID: "seven", State: Superseded, Reason: ReasonNewer, Epoch: 9, Link: "it"}}, o.events)
+				require.Equal(t, []Event{{Sequence: 7, ID: "seven", State: Superseded, Reason: ReasonNewer, Epoch: 9, Keyed: true, Link: "it"}}, o.events)
 				require.Empty(t, r.x.lanes)
 				return
 			}
@@ -131,7 +131,7 @@ func TestOnlyWhatChangedIsAskedFor(t *testing.T) {
 
 	o.reply.Newest = []Newest{{e.place(), 8, "it"}}
 	r.follow(t.Context())
-	require.Len(t, o.events, 1)
+	require.Equal(t, []Event{{Sequence: 7, ID: "seven", State: Superseded, Reason: ReasonNewer, Epoch: 9, Keyed: true, Link: "it"}}, o.events)
 	asked := len(o.asked)
 	r.follow(t.Context())
 	require.Len(t, o.asked, asked, "the index holds nothing that could be replaced")
