@@ -163,10 +163,6 @@ func (t *term) follow(ctx context.Context) {
 // supersede takes what these have replaced out of the index and records it: all of
 // it, unless the term ends, because then the next one reads it again.
 func (t *term) supersede(ctx context.Context, newest []Newest) {
-	type replacement struct {
-		old Entry
-		by  Newest
-	}
 	if !t.Valid() {
 		return
 	}
@@ -177,7 +173,9 @@ func (t *term) supersede(ctx context.Context, newest []Newest) {
 		}
 	}
 	for some := range slices.Chunk(all, settleTogether) {
-		if ctx.Err() != nil {
+		done := t.x.leave(some)
+		if ctx.Err() != nil { // after they are said to leave: an operator who takes messages back is told of all that is still under way
+			done()
 			return
 		}
 		var recording sync.WaitGroup
@@ -185,7 +183,14 @@ func (t *term) supersede(ctx context.Context, newest []Newest) {
 			recording.Go(func() { t.record(r.old, superseded(r.by), Result{}) })
 		}
 		recording.Wait()
+		done()
 	}
+}
+
+// replacement is a message that left the index, and what replaces it.
+type replacement struct {
+	old Entry
+	by  Newest
 }
 
 func superseded(by Newest) Outcome {

@@ -17,6 +17,7 @@ type oracle struct {
 	err    error
 	asked  []NewestRequest
 	events []Event
+	during func() // while an event is recorded
 }
 
 func (o *oracle) Newest(_ context.Context, r NewestRequest) (NewestReply, error) {
@@ -26,6 +27,9 @@ func (o *oracle) Newest(_ context.Context, r NewestRequest) (NewestReply, error)
 
 func (o *oracle) Record(_ context.Context, e Event) error {
 	o.events = append(o.events, e)
+	if o.during != nil {
+		o.during()
+	}
 	return nil
 }
 
@@ -137,10 +141,46 @@ func TestOnlyWhatChangedIsAskedFor(t *testing.T) {
 	require.Len(t, o.asked, asked, "the index holds nothing that could be replaced")
 }
 
+// Who takes messages back is told of what is being recorded, and a term that has
+// ended begins no more of it.
+func TestWhatIsBeingSupersededIsToldOf(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	o := &oracle{}
+	r, e := lastLook(t, o, &now)
+	r.x.putBack(e)
+	r.index.Store(r.x)
+	o.during = func() { require.Equal(t, []uint64{7}, r.Leaving()) }
+	ended, end := context.WithCancel(t.Context())
+	end()
+	newest := []Newest{{e.place(), 8, "it"}}
+	r.supersede(ended, newest)
+	require.Empty(t, o.events)
+	require.Empty(t, r.Leaving())
+
+	r, e = lastLook(t, o, &now)
+	r.x.putBack(e)
+	r.index.Store(r.x)
+	r.supersede(t.Context(), newest)
+	require.Len(t, o.events, 1)
+	require.Empty(t, r.Leaving())
+}
+
 func TestWhatReplaces(t *testing.T) {
 	m := Message{Lane: "web"}
 	require.True(t, m.Replaces())
 	for name, not := range map[string]Message{"without a lane": {}, "a replay": {Lane: "web", ReplayedFrom: "x"}, "never delivered": {Lane: "web", SettledBefore: true}} {
 		require.False(t, not.Replaces(), name)
 	}
+}
+
+func TestARenewalTellsWhatIsBeingSuperseded(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	r, e := lastLook(t, &oracle{}, &now)
+	r.index.Store(r.x)
+	done := r.x.leave([]replacement{{old: Entry{Sequence: 5}}})
+	d := NewDrain(DrainOptions{Gate: NewGate(DefaultGateOptions(), func(context.Context) error { return nil })})
+	d.posts["q"] = &post{worker: r.Worker}
+	require.Equal(t, DrainStatus{Delivering: 1, Underway: []uint64{e.Sequence, 5}}, d.request().Queues["q"])
+	done()
+	require.Equal(t, DrainStatus{Delivering: 1, Underway: []uint64{e.Sequence}}, d.request().Queues["q"])
 }

@@ -38,6 +38,7 @@ type index struct {
 	refills  []*lane
 	entries  int
 	busy     map[uint64]struct{} // sequences that are being attempted
+	leaving  map[uint64]struct{} // sequences that are being recorded as superseded
 	cursor   uint64              // everything up to here has been read
 	readyC   chan struct{}
 	roomC    chan struct{}
@@ -45,7 +46,7 @@ type index struct {
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
-	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{},
+	return &index{limits: limits, skip: skip, cursor: cursor, lanes: map[string]*lane{}, waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{}, leaving: map[uint64]struct{}{},
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1)}
 }
 

@@ -23,7 +23,7 @@ type LeaseRequest struct {
 // DrainStatus is what operators see of a queue that is being drained.
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
-	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted, as many as the gate lets through at most, or recorded as superseded
 }
 
 // LeaseReply lists the queues of the drain's destination.
@@ -42,6 +42,7 @@ type Grant struct {
 	Epoch   uint64        `json:"epoch"`
 	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
 	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
+	Hold    bool          `json:"hold,omitempty"`   // the term ends, and the lease is kept: the edge settles something itself
 }
 
 // Lease is who drains a queue. What is stored is enough for an edge that starts

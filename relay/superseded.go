@@ -2,6 +2,7 @@ package relay
 
 import (
 	"container/heap"
+	"maps"
 	"slices"
 )
 
@@ -52,6 +53,27 @@ func (x *index) withdraw(n Newest) []Entry {
 	}
 	x.headChanged(l)
 	return gone
+}
+
+// leave notes what is being recorded as superseded, until done is called.
+func (x *index) leave(all []replacement) (done func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range all {
+		x.leaving[r.old.Sequence] = struct{}{}
+	}
+	return func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		clear(x.leaving)
+	}
+}
+
+// left are the sequences that are being recorded as superseded.
+func (x *index) left() []uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.leaving))
 }
 
 func (x *index) replacedBy(i item, n Newest) bool {

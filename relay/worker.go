@@ -31,6 +31,7 @@ type Worker struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
@@ -86,6 +87,14 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 func (w *Worker) Underway() []uint64 {
 	if x := w.index.Load(); x != nil {
 		return x.underway()
+	}
+	return nil
+}
+
+// Leaving are the sequences of the messages that are being recorded as superseded.
+func (w *Worker) Leaving() []uint64 {
+	if x := w.index.Load(); x != nil {
+		return x.left()
 	}
 	return nil
 }
@@ -246,4 +255,9 @@ func (t *term) expired(now time.Time) func(Entry) bool {
 	return func(e Entry) bool { return now.Sub(e.Accepted) > t.Policy(e.Route).MaxAge }
 }
 
-func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // it spreads retries, it keeps no secret
+func (t *term) jitter() float64 {
+	if t.Jitter != nil {
+		return t.Jitter()
+	}
+	return rand.Float64() //nolint:gosec // it spreads retries, it keeps no secret
+}
