@@ -157,8 +157,12 @@ func (m *modelMessage) replaces(state State) bool {
 
 // newer is the first message that replaces another, of those accepted before.
 func (w *world) newer(m *modelMessage, before time.Time) *modelMessage {
+	if m.Route != "facts" {
+		return nil
+	}
+	ledger := w.ledger()
 	for _, n := range w.messages[m.Sequence:] {
-		if n.lane == m.lane && m.Route == "facts" && n.replaces(w.ledger().State(n.Sequence)) && n.Stored.Before(before) {
+		if n.lane == m.lane && n.Stored.Before(before) && n.replaces(ledger.State(n.Sequence)) {
 			return n
 		}
 	}
