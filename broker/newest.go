@@ -185,7 +185,7 @@ func (b *Broker) answerNewest(destination string, msg *nats.Msg) {
 		reply.Data, err = json.Marshal(answer)
 	}
 	if err != nil {
-		reply.Header.Set(hdrError, relay.Excerpt([]byte(err.Error())))
+		reply.Header.Set(hdrRefusal, relay.Excerpt([]byte(err.Error())))
 	}
 	if err := b.nc.PublishMsg(reply); err != nil {
 		b.log.Warn().Err(err).Msg("a drain did not get its answer")

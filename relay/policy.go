@@ -14,6 +14,10 @@ type Policy struct {
 	// Latest: of several messages of the route that wait for one lane (and kind)
 	// only the newest is delivered. Not for what must be kept each: reports.
 	Latest bool
+	// GiveUpAmbiguous: an attempt that was sent, and of which nobody knows what
+	// came, makes a dead letter. Without it the message is tried again, and the
+	// destination may do it twice.
+	GiveUpAmbiguous bool
 }
 
 // DefaultPolicy recovers fast from a short fault (first retry within two
@@ -34,6 +38,12 @@ func (p Policy) Expiring(after time.Duration) Policy {
 	if after < p.MaxAge {
 		p.MaxAge, p.Expires = after, true
 	}
+	return p
+}
+
+// Once is the policy of a route whose requests the destination would do twice.
+func (p Policy) Once() Policy {
+	p.GiveUpAmbiguous = true
 	return p
 }
 
