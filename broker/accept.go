@@ -39,6 +39,7 @@ func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, e
 	if err := b.sync(ctx); err != nil {
 		return relay.Receipt{}, unknown(err)
 	}
+	b.remember(m)
 	return b.receipt(m, m.Received, false), nil
 }
 
@@ -126,6 +127,7 @@ func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefor
 	if err := b.sync(ctx); err != nil {
 		return relay.Receipt{}, unknown(err)
 	}
+	b.remember(first.Message) // its own request may have got no answer
 	r := b.receipt(first.Message, first.Received, true)
 	r.State = b.present(first.Message)
 	return r, nil

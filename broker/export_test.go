@@ -75,6 +75,40 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 	return err
 }
 
+// WithPlaces is of how many places the newest message is remembered.
+func WithPlaces(o *Options, places int) { o.places = places }
+
+// Unlearn is a broker that has not read its journal yet; Learn reads it.
+func Unlearn(b *Broker, q relay.Queue) {
+	n := b.newest[q.Token()]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.places)
+	n.changed.Init()
+	n.known = false
+}
+
+// Learn reads the journal as after a start.
+func Learn(ctx context.Context, b *Broker, q relay.Queue) bool {
+	return b.reread(ctx, b.newest[q.Token()])
+}
+
+// Learned says whether the broker has read its journal.
+func Learned(b *Broker, q relay.Queue) bool {
+	n := b.newest[q.Token()]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.known
+}
+
+// Places is of how many places the newest message is remembered now.
+func Places(b *Broker, q relay.Queue) int {
+	n := b.newest[q.Token()]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.places)
+}
+
 // StateDir is where a broker keeps everything.
 func StateDir(b *Broker) string { return b.options.StateDir }
 

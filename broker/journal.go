@@ -191,9 +191,29 @@ func newEntry(subject string, h nats.Header, sequence uint64, at time.Time) (rel
 	if err != nil {
 		return relay.Entry{}, err
 	}
-	e := relay.Entry{Sequence: sequence, Lane: n.lane, Route: unique.Make(n.route).Value(), Accepted: at, Urgent: n.mark == markUrgent}
+	e := relay.Entry{Sequence: sequence, Lane: n.lane, Route: unique.Make(n.route).Value(), Accepted: at, Urgent: n.mark == markUrgent, ID: n.id}
 	e.NotBefore, e.Expires, _ = relay.EnvelopeTimes(h)
+	e.Describe(h)
 	return e, nil
+}
+
+// Newest asks the edge itself: what it was told last is not in the journal yet,
+// or not for good.
+func (j *journal) Newest(ctx context.Context, r relay.NewestRequest) (relay.NewestReply, error) {
+	var reply relay.NewestReply
+	question, err := json.Marshal(r)
+	if err != nil {
+		return reply, err
+	}
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return reply, err
+	}
+	defer cancel()
+	if err := j.c.ask(ctx, newestSubject(j.queue.Destination), question, &reply); err != nil {
+		return reply, fmt.Errorf("ask the edge what is newest: %w", err)
+	}
+	return reply, nil
 }
 
 // Record stores an event. One that is stored twice counts once.

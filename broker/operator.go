@@ -263,12 +263,19 @@ func letterError(err error, id string) error {
 	}
 }
 
-// Replay accepts a letter again. The new message's id follows from the letter's,
+// Replay accepts a letter again, unless a newer message says what is so now. The new message's id follows from the letter's,
 // so that a replay that was cut short can be given again.
 func (b *Broker) Replay(ctx context.Context, id string) (relay.Receipt, error) {
 	l, m, q, err := b.openLetter(ctx, id)
 	if err != nil {
 		return relay.Receipt{}, err
+	}
+	m.Origin = orElse(m.Origin, l.Sequence)
+	if by, outdated, err := b.outdated(ctx, q, m); err != nil || outdated {
+		if err != nil {
+			return relay.Receipt{}, unavailable(err)
+		}
+		return b.replaceLetter(ctx, q, l, by)
 	}
 	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore = relay.ReplayID(q, id), id, time.Now(), false
 	m.NotBefore, m.Expires = time.Time{}, time.Time{} // what was too late is wanted now

@@ -88,7 +88,7 @@ func plainAck(answer []byte) (sequence uint64, ok bool) {
 	return sequence, err == nil && sequence > 0
 }
 
-// storeMessage publishes a message of a queue and notes its sequence.
+// storeMessage publishes a message of a queue, which gets its sequence.
 func storeMessage(ctx context.Context, nc *nats.Conn, m *relay.Message, once bool) error {
 	header, err := relay.EncodeEnvelope(m)
 	if err != nil {

@@ -196,6 +196,9 @@ func pauseKey(q relay.Queue) string { return "pause." + q.Destination + "." + q.
 
 func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
 
+// newestSubject is where the edge says what is the newest message of a place.
+func newestSubject(destination string) string { return "relay-drain." + destination + ".newest" }
+
 // reachSubject is where a drain asks how far its attempts may go.
 func reachSubject(destination string) string { return "relay-drain." + destination + ".reach" }
 
@@ -228,6 +231,7 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	consumer := consumerName(destination)
 	publish := []string{
 		leaseSubject(destination),
+		newestSubject(destination),
 		reachSubject(destination),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),

@@ -121,7 +121,7 @@ func (s *server) openBroker(ctx context.Context) error {
 	}
 	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
-		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, Log: s.log}
+		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, Latest: latestRoutes(foreman.Routes(c.policy())), Log: s.log}
 	if c.Broker.Listen != "" {
 		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
 	}
@@ -130,6 +130,18 @@ func (s *server) openBroker(ctx context.Context) error {
 	}
 	s.stop.push("broker", 30*time.Second, func(context.Context) { s.broker.Close() })
 	return nil
+}
+
+// latestRoutes are those of whose waiting messages only the newest is delivered;
+// a drain that is told otherwise delivers each.
+func latestRoutes(routes []relay.Route) []string {
+	var names []string
+	for _, r := range routes {
+		if r.Policy.Latest {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // makeEdge comes before it is served: the admin socket enqueues with it.

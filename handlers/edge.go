@@ -215,7 +215,7 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	return reply(c, r.Reply, receipt)
 }
 
-// identify finds schema, lane and key, and from them the message's id.
+// identify finds schema, lane, kind and key, and from them the message's id.
 func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) error {
 	view, err := e.view(m, r, req)
 	if err != nil {
@@ -224,6 +224,7 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) erro
 	if m.Lane, err = laneOf(r.Lane, view, req.Header); err != nil {
 		return err
 	}
+	m.Kind = r.KindOf(view)
 	if m.Key, err = single(req.Header, headerKey); err != nil {
 		return err
 	}

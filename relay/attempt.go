@@ -9,6 +9,7 @@ import (
 // decide, record, and only then let the lane go on.
 func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
 	m, ok := t.open(ctx, &e)
+	ok = ok && !t.replaced(ctx, e, m)
 	if ok && t.Valid() {
 		t.deliver(e, m, p)
 		return
@@ -146,7 +147,7 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Ambiguous: r.Ambiguous, Run: t.Term.Run}
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Link: o.Link, Ambiguous: r.Ambiguous, Run: t.Term.Run}
 	for {
 		err := t.Journal.Record(t.hard, event)
 		if err == nil {

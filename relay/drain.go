@@ -177,6 +177,7 @@ func (d *Drain) request() LeaseRequest {
 	for token, p := range d.posts {
 		status := p.worker.Status()
 		status.HeldBy = d.Gate.HeldBy(p.worker.Queue)
+		status.Underway = append(status.Underway, p.worker.Leaving()...) // so that nobody takes back what is being settled
 		r.Queues[token] = status
 	}
 	return r

@@ -39,6 +39,8 @@ const (
 	hdrNotBefore       = "Relay-Not-Before"
 	hdrExpires         = "Relay-Expires"
 	hdrPriority        = "Relay-Priority"
+	hdrKind            = "Relay-Kind"
+	hdrOrigin          = "Relay-Origin"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 )
 
@@ -52,12 +54,12 @@ type textField struct {
 }
 
 // textFields are all there are: an array, because every message is encoded.
-func (m *Message) textFields() [14]textField {
+func (m *Message) textFields() [15]textField {
 	return [...]textField{
 		{hdrID, &m.ID}, {hdrOrganization, &m.Queue.Organization}, {hdrDestination, &m.Queue.Destination},
 		{hdrRoute, &m.Route}, {hdrLane, &m.Lane}, {hdrKey, &m.Key}, {hdrMethod, &m.Method}, {hdrPath, &m.Path},
 		{hdrContentType, &m.ContentType}, {hdrAccept, &m.Accept}, {hdrContentEncoding, &m.ContentEncoding},
-		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom},
+		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom}, {hdrKind, &m.Kind},
 	}
 }
 
@@ -94,6 +96,9 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 		h[hdrSettledBefore] = []string{"yes"}
 	}
 	m.encodeTimes(h)
+	if m.Origin != 0 {
+		h[hdrOrigin] = []string{strconv.FormatUint(m.Origin, 10)}
+	}
 	return h, nil
 }
 
@@ -144,6 +149,11 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 	m.Urgent = first(h, hdrPriority) == priorityUrgent
 	if m.NotBefore, m.Expires, err = EnvelopeTimes(h); err != nil {
 		return nil, err
+	}
+	if origin := first(h, hdrOrigin); origin != "" {
+		if m.Origin, err = strconv.ParseUint(origin, 10, 64); err != nil {
+			return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, hdrOrigin, err)
+		}
 	}
 	if queue, _, ok := ParseID(m.ID); !ok || queue != m.Queue.Token() {
 		return nil, fmt.Errorf("%w: id %q is none of queue %s", ErrEnvelope, m.ID, m.Queue)

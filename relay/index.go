@@ -15,7 +15,8 @@ type IndexLimits struct {
 	Lane    int // of one lane; the rest of it stays in the journal
 }
 
-// DefaultIndexLimits: about 10 MB a queue (40 with as many lanes), and no lane
+// DefaultIndexLimits: about 10 MB a queue (40 with as many lanes, and 30 more if
+// all are of latest routes), and no lane
 // takes more than a small part of it. Reading the rest of a lane from the journal
 // is a search through all of it, so a share is large.
 func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 1 << 18, Lane: 1 << 14} }
@@ -34,9 +35,11 @@ type index struct {
 	urgent   class
 	inARow   int             // attempts for urgent messages since the last one of bulk
 	waits    map[uint64]Wait // by sequence: heads whose last attempt failed
+	marks    map[uint64]mark // by sequence: those of latest routes
 	refills  []*lane
 	entries  int                 // that were read ahead
 	busy     map[uint64]struct{} // sequences that are being attempted
+	leaving  map[uint64]struct{} // sequences that are being recorded as superseded
 	cursor   uint64              // everything up to here has been read
 	routes   []string            // the names of all that was seen
 	routeIDs map[string]uint32
@@ -55,7 +58,7 @@ type index struct {
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
 	beside := max(1, limits.Entries/2)
 	return &index{limits: limits, skip: skip, cursor: cursor, bulk: newClass(false, beside), urgent: newClass(true, beside),
-		waits: map[uint64]Wait{}, busy: map[uint64]struct{}{}, routeIDs: map[string]uint32{}, taken: roaring64.New(),
+		waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{}, leaving: map[uint64]struct{}{}, routeIDs: map[string]uint32{}, taken: roaring64.New(),
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1), toldC: make(chan struct{}, 1)}
 }
 
@@ -156,19 +159,39 @@ func (x *index) route(name string) uint32 {
 	return id
 }
 
-// remember keeps what is known of a message that was tried before.
+// remember keeps what is known of a message that was tried before, and of one
+// that a newer one may replace.
 func (x *index) remember(e Entry) {
+	if e.Latest {
+		x.marks[e.Sequence] = mark{kind: e.Kind, id: e.ID, keyed: e.Keyed}
+	}
 	if e.Attempts > 0 || !e.Next.IsZero() {
 		x.waits[e.Sequence] = Wait{Attempts: e.Attempts, Next: e.Next}
 	}
 }
 
 // head is the first message of a lane as far as the index knows it.
-func (x *index) head(l *lane) Entry {
-	i := l.items[0]
+func (x *index) head(l *lane) Entry { return x.entry(l, l.items[0]) }
+
+// entry is a message of a lane as far as the index knows it.
+func (x *index) entry(l *lane, i item) Entry {
 	w := x.waits[i.sequence]
+	m, latest := x.marks[i.sequence]
 	return Entry{Sequence: i.sequence, Lane: l.token, Urgent: l.class.urgent, Route: x.routes[i.route], Accepted: time.Unix(0, i.since),
-		Attempts: w.Attempts, Next: w.Next, Expires: timeOf(i.expires)}
+		Attempts: w.Attempts, Next: w.Next, Expires: timeOf(i.expires), ID: m.id, Keyed: m.keyed, Latest: latest, Kind: m.kind}
+}
+
+// gone drops what was kept of a message that left its lane.
+func (x *index) gone(l *lane, i item) {
+	delete(x.waits, i.sequence)
+	delete(x.marks, i.sequence)
+	if i.extra {
+		l.class.extra--
+		signal(x.readyC) // there may be something due that had no room
+	} else {
+		x.entries--
+		signal(x.roomC)
+	}
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until
@@ -229,15 +252,8 @@ func (x *index) settle(e Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	l := x.release(e)
-	if l.items[0].extra {
-		l.class.extra--
-		signal(x.readyC) // there may be something due that had no room
-	} else {
-		x.entries--
-		signal(x.roomC)
-	}
+	x.gone(l, l.items[0])
 	l.pop()
-	delete(x.waits, e.Sequence)
 	x.enlist(l)
 	x.wantRefill(l)
 	x.forget(l)

@@ -19,12 +19,14 @@ type Entry struct {
 	Attempts int
 	Next     time.Time // not before; zero: at once
 
-	ID    string // these two come with the body
+	ID    string // these two come with the body, those of a latest route at once
 	Keyed bool
 
 	Urgent    bool
 	NotBefore time.Time // zero: at once
 	Expires   time.Time // zero: its route's age alone
+	Latest    bool      // a newer one of the same place replaces it: see Policy.Latest
+	Kind      string    // as in Message
 }
 
 // Journal is one queue as its drain may see it: it reads forward, looks at
@@ -50,6 +52,8 @@ type Journal interface {
 	Message(ctx context.Context, sequence uint64) (*Message, error)
 	// Record stores an event; nil only after the broker has it.
 	Record(ctx context.Context, e Event) error
+	// Newest asks the edge what is the newest message of a place; see compact.go.
+	Newest(ctx context.Context, r NewestRequest) (NewestReply, error)
 }
 
 // Clock is the time, as an argument.

@@ -23,7 +23,7 @@ type LeaseRequest struct {
 // DrainStatus is what operators see of a queue that is being drained.
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
-	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted, as many as the gate lets through at most, or recorded as superseded
 	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
 
 	Cursor        uint64 `json:"cursor,omitempty"`         // everything up to here has been read

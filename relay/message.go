@@ -24,6 +24,11 @@ type Message struct {
 	ReplayedFrom  string    // id of the dead letter this one replays
 	SettledBefore bool      // its key was settled earlier, beyond the journal
 	Body          []byte
+	// Kind tells messages of a latest route in one lane apart: a newer one
+	// replaces those of its own kind alone. At most MaxKind bytes.
+	Kind string
+	// Origin is the sequence of the message that a replay brings again; 0: none.
+	Origin uint64
 
 	Sequence uint64    // in the queue's journal; 0 before it is stored
 	Stored   time.Time // by the broker's clock; zero before it is stored

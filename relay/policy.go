@@ -11,6 +11,9 @@ type Policy struct {
 	MaxAge      time.Duration // from acceptance to a dead letter
 	// Expires: MaxAge is the route's own, after which nobody needs the message.
 	Expires bool
+	// Latest: of several messages of the route that wait for one lane (and kind)
+	// only the newest is delivered. Not for what must be kept each: reports.
+	Latest bool
 	// GiveUpAmbiguous: an attempt that was sent, and of which nobody knows what
 	// came, makes a dead letter. Without it the message is tried again, and the
 	// destination may do it twice.

@@ -35,6 +35,7 @@ type Route struct {
 
 	Lane LaneRule
 	Key  KeyRule
+	Kind []Source // of a latest route: Message.Kind, the first that there is; none: all of a lane are alike
 
 	Reply  Reply
 	Policy Policy

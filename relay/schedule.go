@@ -126,6 +126,7 @@ func (x *index) appoint(c *class, e Entry) bool {
 	for _, left := range c.schedule.add(appointment{due: nano(e.NotBefore), item: x.item(e), lane: strings.Clone(e.Lane)}) {
 		x.taken.Remove(left.sequence) // the reader may still have to pass it
 		delete(x.waits, left.sequence)
+		delete(x.marks, left.sequence)
 		here = here && left.sequence != e.Sequence
 	}
 	signal(x.readyC)

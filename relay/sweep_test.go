@@ -52,6 +52,10 @@ func (j *sweptJournal) Scheduled(context.Context, bool, uint64, uint64, int) ([]
 	return nil, nil
 }
 
+func (j *sweptJournal) Newest(context.Context, NewestRequest) (NewestReply, error) {
+	return NewestReply{Known: true}, nil
+}
+
 func (j *sweptJournal) Message(_ context.Context, sequence uint64) (*Message, error) {
 	return &Message{ID: fmt.Sprint(sequence), Expires: j.entries[sequence-1].Expires}, nil
 }

@@ -74,6 +74,9 @@ func (c Case) stands() string {
 	case Dead:
 		return fmt.Sprintf("Given up %s after %s: %s%s. It is kept whole as a dead letter.", at, times(last.Attempt), reasonText(last.Reason), answered(last))
 	case Superseded:
+		if last.Reason == ReasonNewer {
+			return fmt.Sprintf("Not delivered: replaced %s by %s, which is newer; of this route only the newest is delivered.", at, m.ReplacedBy)
+		}
 		return fmt.Sprintf("Replaced %s by %s, which delivers the same body.", at, m.ReplacedBy)
 	case Discarded:
 		return fmt.Sprintf("Discarded %s: %s.", at, reasonText(last.Reason))

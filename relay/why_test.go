@@ -28,6 +28,8 @@ func TestExplain(t *testing.T) {
 	}
 	replaced := message(Superseded, EventStatus{At: now, State: Superseded})
 	replaced.ReplacedBy = "new-id"
+	outdated := message(Superseded, EventStatus{At: now, State: Superseded, Reason: ReasonNewer})
+	outdated.ReplacedBy = "new-id"
 	unsure := message(Waiting, EventStatus{At: *ago(time.Minute), State: Waiting, Reason: ReasonTimeout, Detail: "oops", Ambiguous: true})
 	unsure.NextAttempt, unsure.Reason = &soon, ReasonTimeout
 	lost := message(Dead, EventStatus{At: now, Attempt: 1, Reason: ReasonAmbiguous, Detail: "no answer", Ambiguous: true})
@@ -60,6 +62,8 @@ func TestExplain(t *testing.T) {
 			"Given up at 2026-11-24 08:00:00 UTC after 12 attempts: max_attempts, answer 500: oops. It is kept whole as a dead letter.", nil, nil, "Nothing by itself.",
 			"See it: foreman-relay dlq show the-id\nOnce the cause is gone, have it delivered: foreman-relay dlq replay the-id\nOr give it up: foreman-relay dlq discard --yes the-id"},
 		"superseded": {Case{Message: replaced, Queue: healthy}, "Replaced at 2026-11-24 08:00:00 UTC by new-id, which delivers the same body.", nil, nil,
+			"Nothing: it is settled.", "See the one that replaced it: foreman-relay message why new-id"},
+		"a newer one": {Case{Message: outdated, Queue: healthy}, "Not delivered: replaced at 2026-11-24 08:00:00 UTC by new-id, which is newer; of this route only the newest is delivered.", nil, nil,
 			"Nothing: it is settled.", "See the one that replaced it: foreman-relay message why new-id"},
 		"discarded": {Case{Message: message(Discarded, EventStatus{At: now, Reason: ReasonOperator}), Queue: healthy},
 			"Discarded at 2026-11-24 08:00:00 UTC: operator.", nil, nil, "Nothing: it is settled.", ""},

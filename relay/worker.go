@@ -82,9 +82,9 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 
 	w.Gate.Join(w.Queue)
 	defer w.Gate.Leave(w.Queue)
-	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard}
+	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard, compaction: newCompaction()}
 	var loops sync.WaitGroup
-	run := []func(context.Context){r.read, r.refill, r.sweep}
+	run := []func(context.Context){r.read, r.refill, r.sweep, r.compact}
 	if !t.Paused {
 		run = append(run, r.dispatch, r.readTold)
 	}
@@ -115,6 +115,14 @@ func (w *Worker) Tell(after, through uint64, sequences []uint64) bool {
 	return x != nil
 }
 
+// Leaving are the sequences of the messages that are being recorded as superseded.
+func (w *Worker) Leaving() []uint64 {
+	if x := w.index.Load(); x != nil {
+		return x.left()
+	}
+	return nil
+}
+
 // term is one run of a worker: loops that share an index.
 type term struct {
 	*Worker
@@ -123,6 +131,8 @@ type term struct {
 	known    *Ledger // as it was when the term began; read only
 	hard     context.Context
 	attempts sync.WaitGroup
+
+	compaction *compaction
 }
 
 // read fills the index from the journal. An open circuit stops it, and so does a
@@ -141,6 +151,7 @@ func (t *term) read(ctx context.Context) {
 		}
 		t.recallAll(entries)
 		t.x.add(entries)
+		t.offer(ctx, entries)
 	}
 }
 
@@ -164,8 +175,10 @@ func (t *term) recover(ctx context.Context, err error) {
 	}
 }
 
-// recall adds what earlier terms have recorded of a message.
+// recall adds what earlier terms have recorded of a message, and what its route
+// says of it.
 func (t *term) recall(e *Entry) {
+	e.Latest = t.Policy(e.Route).Latest
 	if wait, ok := t.known.Waiting(e.Sequence); ok {
 		e.Attempts, e.Next = wait.Attempts, wait.Next
 	}
@@ -198,6 +211,7 @@ func (t *term) refillLane(ctx context.Context, r refillRequest) {
 	}
 	t.recallAll(entries)
 	t.x.refilled(r, entries)
+	t.offer(ctx, entries)
 }
 
 // refillSchedule reads all that was left of a schedule: which of it is due first
@@ -244,9 +258,10 @@ func (t *term) readTold(ctx context.Context) {
 			continue
 		}
 		e := Entry{Sequence: sequence, Lane: LaneToken(m.Lane, m.ID), Route: m.Route, Accepted: m.Stored,
-			Urgent: m.Urgent, NotBefore: m.NotBefore, Expires: m.Expires}
+			Urgent: m.Urgent, NotBefore: m.NotBefore, Expires: m.Expires, ID: m.ID, Keyed: m.Key != "", Kind: m.Kind}
 		t.recall(&e)
 		t.x.takeAhead(e)
+		t.offer(ctx, []Entry{e})
 	}
 }
 
