@@ -130,7 +130,7 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		"queue peek a/b --limit 0":        "--limit is 0; it must be at least 1",
 		"message why":                     "`foreman-relay message why` takes one message id",
 		"message ls --since yesterday":    "--since is \"yesterday\"; write an age like 90m, 12h or 7d, or a time",
-		"message ls --state lost":         "\"lost\" is not a state; choose one of queued, delivering, waiting,",
+		"message ls --state lost":         "\"lost\" is not a state; choose one of scheduled, queued, delivering, waiting,",
 		"dlq ls --where body~x":           "--where: \"body\" is not a field of a dead letter; the fields are attempts, content_type, destination,",
 		"dlq ls --where reason":           "--where: \"reason\" is no condition: write FIELD=VALUE, FIELD!=VALUE or FIELD~SUBSTRING",
 		"dlq replay x --reason rejected":  "`foreman-relay dlq replay` takes message ids or a filter, not both",
