@@ -190,8 +190,8 @@ func (x *index) gone(l *lane, i item) {
 		signal(x.readyC) // there may be something due that had no room
 	} else {
 		x.entries--
-		signal(x.roomC)
 	}
+	signal(x.roomC)
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until
@@ -327,9 +327,10 @@ func (x *index) position() uint64 {
 }
 
 // nano is a time as the index keeps it; 0 for none, and for what lies so far
-// ahead that it makes no difference.
+// ahead that it makes no difference and is no number of nanoseconds.
 func nano(t time.Time) int64 {
-	if t.IsZero() || t.Year() > 2200 {
+	const farAhead = 7_258_118_400 // the year 2200, in Unix seconds
+	if t.IsZero() || t.Unix() > farAhead {
 		return 0
 	}
 	return t.UnixNano()
