@@ -132,6 +132,9 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 		if !one.Apply(e, m.sequence) {
 			return nil
 		}
+		if e.Ambiguous {
+			s.Ambiguous++
+		}
 		s.State, s.Reason, s.Attempts, s.NextAttempt = e.State, e.Reason, max(s.Attempts, e.Attempt), nil
 		if e.State == relay.Waiting {
 			next := e.Next
@@ -145,7 +148,7 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 }
 
 func eventStatus(e relay.Event, at time.Time) relay.EventStatus {
-	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch}
+	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch, Ambiguous: e.Ambiguous}
 	if !e.Next.IsZero() {
 		next := e.Next
 		s.Next = &next

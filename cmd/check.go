@@ -100,6 +100,7 @@ func (c *Config) checkLimits() error {
 		within("limits.max_delay", l.MaxDelay, time.Millisecond, 24*time.Hour),
 		within("limits.index_entries", l.IndexEntries, 16, 10_000_000),
 		within("limits.index_lane", l.IndexLane, 1, l.IndexEntries),
+		within("limits.delivery_window", l.DeliveryWindow, 0, 90*24*time.Hour),
 		within("foreman.attempt_timeout", f.AttemptTimeout, 100*time.Millisecond, 10*time.Minute),
 		within("foreman.concurrency", f.Concurrency, 1, 1024),
 		within("pass_through.node_timeout", p.NodeTimeout, 100*time.Millisecond, longestPass),

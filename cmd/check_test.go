@@ -75,6 +75,7 @@ func TestBounds(t *testing.T) {
 		"limits.max_waiting": {1, 100_000}, "limits.max_attempts": {1, 10000}, "limits.first_delay": {time.Millisecond, 10 * time.Minute},
 		"limits.slow_delay": {time.Millisecond, 10 * time.Minute}, "limits.max_delay": {time.Millisecond, 24 * time.Hour},
 		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 1 << 18},
+		"limits.delivery_window": {time.Duration(0), 2160 * time.Hour},
 	}
 	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}, "pass_through": PassThrough{}} {
 		for i := range reflect.TypeOf(v).NumField() {

@@ -16,6 +16,7 @@ import (
 	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/deliveries"
 	"github.com/theforeman/foreman-relay/relay/foreman"
 )
 
@@ -111,8 +112,9 @@ type Limits struct {
 	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`
 	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`
 	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`
-	IndexEntries    int           `yaml:"index_entries" json:"index_entries"` // messages of a queue that a drain remembers
-	IndexLane       int           `yaml:"index_lane" json:"index_lane"`       // of these, of one host
+	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`     // messages of a queue that a drain remembers
+	IndexLane       int           `yaml:"index_lane" json:"index_lane"`           // of these, of one host
+	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
 }
 
 // defaultConfig is what holds with nothing given.
@@ -129,7 +131,7 @@ func defaultConfig() Config {
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
-			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane},
+			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, DeliveryWindow: deliveries.DefaultWindow},
 	}
 }
 

@@ -18,6 +18,7 @@ type drainer struct {
 	client  *foreman.Client
 	drain   *relay.Drain
 	metrics *drainMetrics
+	before  delivered
 }
 
 func newForeman(c Config) (*foreman.Client, error) {
@@ -28,12 +29,16 @@ func newForeman(c Config) (*foreman.Client, error) {
 	return client, usage(err)
 }
 
-func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) *drainer {
+func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) (*drainer, error) {
+	before, err := openDelivered(c, log)
+	if err != nil {
+		return nil, err
+	}
 	policies := map[string]relay.Policy{}
 	for _, r := range foreman.Routes(c.policy()) {
 		policies[r.Name] = r.Policy
 	}
-	d := &drainer{client: client, metrics: metrics}
+	d := &drainer{client: client, metrics: metrics, before: before}
 	ways := relay.NewGate(c.gate(), client.Probe)
 	metrics.gate.gate.Store(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
@@ -46,8 +51,9 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 			return c.policy()
 		},
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane}, Now: time.Now, Log: log, Observe: metrics.observe,
+		Deliveries: before.seam(),
 	})
-	return d
+	return d, nil
 }
 
 // cutOff is what a drain may need beyond StopTimeout: to cut off what is still
@@ -66,6 +72,7 @@ func (d *drainer) start() (stop func()) {
 		cancel()
 		<-done
 		d.client.Close()
+		d.before.close()
 	}
 }
 
@@ -74,6 +81,8 @@ type drainMetrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
 	gate     *gateMetrics
+
+	ambiguous, before *prometheus.CounterVec
 }
 
 func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
@@ -84,15 +93,28 @@ func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
 			Help: "Time of an attempt.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 17)}),
 		gate: newGateMetrics(),
 	}
-	r.MustRegister(m.attempts, m.duration, m.gate)
+	m.ambiguous = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_ambiguous_attempts_total",
+		Help: "Attempts that were sent, and of which nobody knows what came, by destination; they are among the attempts."}, []string{"destination"})
+	m.before = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_delivered_before_total",
+		Help: "Messages that were not sent again because the drain's own record has them, by destination."}, []string{"destination"})
+	r.MustRegister(m.attempts, m.duration, m.gate, m.ambiguous, m.before)
 	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
 		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
 		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
 	}
+	m.ambiguous.WithLabelValues(relay.ForemanDestination)
+	m.before.WithLabelValues(relay.ForemanDestination)
 	return m
 }
 
 func (m *drainMetrics) observe(a relay.AttemptReport) {
+	if a.Outcome.Reason == relay.ReasonDeliveredBefore { // nothing was attempted
+		m.before.WithLabelValues(a.Queue.Destination).Inc()
+		return
+	}
 	m.attempts.WithLabelValues(a.Queue.Destination, string(a.Result.Class)).Inc()
+	if a.Result.Ambiguous {
+		m.ambiguous.WithLabelValues(a.Queue.Destination).Inc()
+	}
 	m.duration.Observe(a.Took.Seconds())
 }

@@ -20,6 +20,8 @@ type Event struct {
 	Epoch    uint64    // of the lease under which it was written; 0: the edge
 	Keyed    bool      // the message has an idempotency key to remember
 	Link     string    // id of the message that replaces this one
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool
 
 	Recorded time.Time // by the broker's clock; not encoded
 }
@@ -38,11 +40,13 @@ type wireEvent struct {
 	Epoch    uint64 `json:"e,omitempty"`
 	Keyed    bool   `json:"k,omitempty"`
 	Link     string `json:"l,omitempty"`
+
+	Ambiguous bool `json:"u,omitempty"`
 }
 
 // Encode is the stored form of the event.
 func (e Event) Encode() ([]byte, error) {
-	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link}
+	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link, e.Ambiguous}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
 	}
@@ -59,7 +63,7 @@ func DecodeEvent(b []byte) (Event, error) {
 		return Event{}, fmt.Errorf("event of sequence %d with state %q is none of ours", w.Sequence, w.State)
 	}
 	e := Event{Sequence: w.Sequence, ID: w.ID, State: w.State, Attempt: w.Attempt, Status: w.Status,
-		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link}
+		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link, Ambiguous: w.Ambiguous}
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}

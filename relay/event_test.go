@@ -12,10 +12,10 @@ import (
 
 func TestEventStoredForm(t *testing.T) {
 	e := Event{Sequence: 7, ID: "abc", State: Waiting, Attempt: 2, Status: 500, Reason: ReasonServerError, Detail: "it said <no>",
-		Next: time.UnixMilli(1790000000123).UTC(), Epoch: 3, Keyed: true, Link: "other", Recorded: time.Unix(1, 0)}
+		Next: time.UnixMilli(1790000000123).UTC(), Epoch: 3, Keyed: true, Link: "other", Ambiguous: true, Recorded: time.Unix(1, 0)}
 	b, err := e.Encode()
 	require.NoError(t, err)
-	require.JSONEq(t, `{"s":7,"i":"abc","o":"waiting","a":2,"c":500,"r":"server_error","d":"it said <no>","n":1790000000123,"e":3,"k":true,"l":"other"}`, string(b))
+	require.JSONEq(t, `{"s":7,"i":"abc","o":"waiting","a":2,"c":500,"r":"server_error","d":"it said <no>","n":1790000000123,"e":3,"k":true,"l":"other","u":true}`, string(b))
 
 	b, err = Event{Sequence: 1, ID: "i", State: Delivered}.Encode()
 	require.NoError(t, err)
@@ -31,6 +31,7 @@ func TestEventSurvivesItsStoredForm(t *testing.T) {
 			Status: rapid.IntRange(0, 999).Draw(t, "status"), Reason: rapid.String().Draw(t, "reason"),
 			Detail: rapid.String().Draw(t, "detail"), Epoch: rapid.Uint64().Draw(t, "epoch"),
 			Keyed: rapid.Bool().Draw(t, "keyed"), Link: rapid.String().Draw(t, "link"),
+			Ambiguous: rapid.Bool().Draw(t, "ambiguous"),
 		}
 		if rapid.Bool().Draw(t, "has next") {
 			e.Next = time.UnixMilli(rapid.Int64Range(1, 1<<45).Draw(t, "next")).UTC()

@@ -70,5 +70,5 @@ type Receipt struct {
 	Durability string    `json:"durability"` // what the message really has
 	AcceptedAt time.Time `json:"accepted_at"`
 	Location   string    `json:"location"`
-	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again
+	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again, but for State
 }

@@ -20,6 +20,11 @@ type Operator interface {
 	Peek(ctx context.Context, q Queue, o PeekOptions) (MessageList, error)
 	Message(ctx context.Context, id string) (MessageStatus, error)
 	Messages(ctx context.Context, f MessageFilter) (MessageList, error)
+	// Cancel takes a pending message back: it is not delivered any more.
+	// CodeConflict where it is settled, or an attempt is being made.
+	Cancel(ctx context.Context, id string) error
+	// Purge discards pending messages of a queue, WithdrawBatch of them at most.
+	Purge(ctx context.Context, q Queue, f PurgeFilter) (Purged, error)
 	Why(ctx context.Context, id string) (Explanation, error)
 	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (DeadLetter, error)
@@ -77,6 +82,7 @@ type MessageStatus struct {
 	Bytes        int           `json:"bytes,omitempty"`
 	Digest       string        `json:"digest,omitempty"`
 	Attempts     int           `json:"attempts"`
+	Ambiguous    int           `json:"ambiguous,omitempty"` // recorded attempts of which nobody knows what came
 	NextAttempt  *time.Time    `json:"next_attempt,omitempty"`
 	Reason       string        `json:"reason,omitempty"`
 	Durability   string        `json:"durability,omitempty"`
@@ -96,6 +102,8 @@ type EventStatus struct {
 	Detail  string     `json:"detail,omitempty"`
 	Next    *time.Time `json:"next,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool `json:"ambiguous,omitempty"`
 }
 
 // DeadLetter is a message that will not be tried again by itself.

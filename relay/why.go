@@ -66,6 +66,9 @@ func (c Case) stands() string {
 		if last.Reason == ReasonAlreadyThere {
 			return fmt.Sprintf("Delivered: the destination had it already, as it said %s%s.", at, answered(last))
 		}
+		if last.Reason == ReasonDeliveredBefore {
+			return fmt.Sprintf("Delivered before: %s the drain found in its own record that the destination has it, and did not send it again.", at)
+		}
 		return fmt.Sprintf("Delivered %s, by attempt %d%s.", at, last.Attempt, answered(last))
 	case Dead:
 		return fmt.Sprintf("Given up %s after %s: %s%s. It is kept whole as a dead letter.", at, times(last.Attempt), reasonText(last.Reason), answered(last))
@@ -80,6 +83,9 @@ func (c Case) stands() string {
 	case Delivering:
 		return fmt.Sprintf("Attempt %d to deliver it is under way.", m.Attempts+1)
 	case Waiting:
+		if last.Ambiguous {
+			return fmt.Sprintf("Waiting: an attempt was sent, and nobody knows what came of it %s: %s%s. The next one may be the second delivery.", at, reasonText(last.Reason), answered(last))
+		}
 		return fmt.Sprintf("Waiting since attempt %d failed %s: %s%s.", last.Attempt, at, reasonText(last.Reason), answered(last))
 	}
 	return fmt.Sprintf("Accepted at %s and not delivered yet.", stampOf(m.AcceptedAt))
@@ -91,6 +97,9 @@ func (e *Explanation) explainSettled() {
 	switch e.State {
 	case Dead:
 		e.Next = "Nothing by itself."
+		if e.Message.Reason == ReasonAmbiguous {
+			e.Do = append(e.Do, "Look whether the destination has it: it was sent, and no answer came; replay it only if it is not there")
+		}
 		e.Do = append(e.Do, "See it: foreman-relay dlq show "+id,
 			"Once the cause is gone, have it delivered: foreman-relay dlq replay "+id, "Or give it up: foreman-relay dlq discard --yes "+id)
 	case Superseded:

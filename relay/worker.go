@@ -31,11 +31,16 @@ type Worker struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
 
-	index atomic.Pointer[index] // of the running term
+	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
+	Deliveries Deliveries
+
+	index  atomic.Pointer[index] // of the running term
+	unkept atomic.Bool           // Deliveries could not be written last
 }
 
 // AttemptReport is what an observer is told.
@@ -242,4 +247,9 @@ func (t *term) expired(now time.Time) func(Entry) bool {
 	return func(e Entry) bool { return now.Sub(e.Accepted) > t.Policy(e.Route).MaxAge }
 }
 
-func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // it spreads retries, it keeps no secret
+func (t *term) jitter() float64 {
+	if t.Jitter != nil {
+		return t.Jitter()
+	}
+	return rand.Float64() //nolint:gosec // it spreads retries, it keeps no secret
+}
