@@ -63,11 +63,17 @@ func (t *term) settleInDoubt(e Entry, m *Message) {
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: r, Outcome: o})
 }
 
+// errOtherRun: the edge was started again, and this term is about to end.
+var errOtherRun = errors.New("the edge was started again")
+
 // fetch reads the body, again and again while the broker is away.
 func (t *term) fetch(ctx context.Context, e Entry) (*Message, error) {
 	for {
 		m, err := t.Journal.Message(ctx, e.Sequence)
-		if err == nil || errors.Is(err, ErrMissing) || errors.Is(err, ErrEnvelope) {
+		switch {
+		case m != nil && m.Run != t.Term.Run:
+			err = errOtherRun
+		case err == nil || errors.Is(err, ErrMissing) || errors.Is(err, ErrEnvelope):
 			return m, err
 		}
 		if !sleep(ctx, retryPause) {
@@ -139,7 +145,7 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Ambiguous: r.Ambiguous}
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Ambiguous: r.Ambiguous, Run: t.Term.Run}
 	for {
 		err := t.Journal.Record(t.hard, event)
 		if err == nil {

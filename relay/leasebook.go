@@ -34,6 +34,8 @@ type LeaseReply struct {
 	// Edge is one run of the edge. After another one has begun the drain reads
 	// the settled record again: a power cut may have taken the last events.
 	Edge string `json:"edge"`
+	// Run is its number, which says what an event of the drain is about (runs).
+	Run uint64 `json:"run,omitempty"`
 }
 
 // Grant is one queue, and whether the drain holds it.

@@ -31,7 +31,8 @@ type Operator interface {
 	// Replay accepts the letter again as a new message, which supersedes it.
 	Replay(ctx context.Context, id string) (Receipt, error)
 	Discard(ctx context.Context, id string) error
-	Audit(ctx context.Context, q *Queue) ([]AuditReport, error)
+	// Audit proves the ledgers from what is stored, or names what breaks them.
+	Audit(ctx context.Context, o AuditOptions) ([]AuditReport, error)
 }
 
 // QueueStatus is one row of `queue ls`: sizes in bytes, ages in seconds.
@@ -126,26 +127,6 @@ type DeadLetter struct {
 	ContentType  string    `json:"content_type,omitempty"`
 	Path         string    `json:"path,omitempty"`
 	Body         []byte    `json:"body,omitempty"` // only of a single letter
-}
-
-// AuditReport is the proof of one queue's ledger, or what breaks it.
-type AuditReport struct {
-	Organization string         `json:"organization"`
-	Destination  string         `json:"destination"`
-	Balanced     bool           `json:"balanced"`
-	Accepted     uint64         `json:"accepted"`
-	Pending      uint64         `json:"pending"`
-	Totals       Totals         `json:"totals"`
-	EventsRead   uint64         `json:"events_read"`
-	SettledTwice uint64         `json:"settled_twice"` // recorded again after a crash or takeover; counted once
-	Findings     []AuditFinding `json:"findings"`
-}
-
-// AuditFinding is one thing that breaks the ledger.
-type AuditFinding struct {
-	Sequence uint64 `json:"sequence,omitempty"`
-	ID       string `json:"id,omitempty"`
-	What     string `json:"what"`
 }
 
 // Queue is the name of the row's queue.

@@ -56,6 +56,7 @@ type AttemptReport struct {
 // Term is the time for which a worker holds its queue's lease.
 type Term struct {
 	Epoch uint64
+	Run   uint64 // of the edge that granted it: a message of another one is not for this term
 	// Valid says whether the lease still holds at this moment; no attempt is
 	// started after it has ended, even by a process that was frozen meanwhile.
 	Valid func() bool
