@@ -56,7 +56,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)), Scheduled: a.scheduledCount(q),
 		Bytes: state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
-		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down}
+		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
 	s.SetTotals(counts.Totals)
 	if held {
 		s.Drain, s.Epoch = drain.lease.Instance, drain.lease.Epoch
@@ -141,10 +141,16 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 		if err != nil || e.ID != s.ID || (s.Sequence != 0 && e.Sequence != s.Sequence) {
 			return nil //nolint:nilerr // another message's, or unreadable: the accounts have logged it
 		}
+		if b.accounts[q.Destination].refuses(q, e) {
+			return nil // of a message that had this id and sequence before a power cut took it
+		}
 		s.Sequence = e.Sequence
 		s.Events = append(s.Events, eventStatus(e, m.at))
 		if !one.Apply(e, m.sequence) {
 			return nil
+		}
+		if e.Ambiguous {
+			s.Ambiguous++
 		}
 		s.State, s.Reason, s.Attempts, s.NextAttempt = e.State, e.Reason, max(s.Attempts, e.Attempt), nil
 		if e.State == relay.Waiting {
@@ -159,7 +165,7 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 }
 
 func eventStatus(e relay.Event, at time.Time) relay.EventStatus {
-	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch}
+	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch, Ambiguous: e.Ambiguous}
 	if !e.Next.IsZero() {
 		next := e.Next
 		s.Next = &next

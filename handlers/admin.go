@@ -44,10 +44,12 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.POST("/queues/:organization/:destination/pause", a.pause)
 	g.POST("/queues/:organization/:destination/resume", a.resume)
 	g.GET("/queues/:organization/:destination/peek", a.peek)
+	g.POST("/queues/:organization/:destination/purge", a.purge)
 	g.GET("/messages", a.messages)
 	g.POST("/queues/:organization/:destination/messages", o.Edge.local, o.Edge.hurry, o.Edge.gate)
 	g.GET("/messages/:id", a.message)
 	g.GET("/messages/:id/why", a.why)
+	g.POST("/messages/:id/cancel", a.cancel)
 	g.GET("/dead-letters", a.deadLetters)
 	g.GET("/dead-letters/:id", a.deadLetter)
 	g.POST("/dead-letters/:id/replay", a.replay)
@@ -177,7 +179,11 @@ func (a *admin) audit(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	reports, err := a.Operator.Audit(c.Request().Context(), q)
+	since, err := timeQuery(c, "since")
+	if err != nil {
+		return err
+	}
+	reports, err := a.Operator.Audit(c.Request().Context(), relay.AuditOptions{Queue: q, Since: since})
 	return answer(c, reports, err)
 }
 

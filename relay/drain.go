@@ -25,7 +25,7 @@ type Registrar interface {
 	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
 }
 
-// DrainOptions make a Drain; all fields but Observe are needed.
+// DrainOptions make a Drain; all fields but Observe and Jitter are needed.
 type DrainOptions struct {
 	Instance       string        // of this drain on this machine; its lock is held
 	Session        string        // of this process run
@@ -39,11 +39,15 @@ type DrainOptions struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	Observe     func(AttemptReport)
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
+	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
+	// none is kept.
+	Deliveries Deliveries
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -129,7 +133,12 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		if !p.hold(ctx, hard, g.Epoch, g.Paused, sent.Add(reply.TTL)) || !p.worker.Tell(g.UrgentAfter, g.UrgentThrough, g.Urgent) {
+		if g.Hold { // the lease is kept: going on needs no takeover
+			p.lose()
+			continue
+		}
+		t := Term{Epoch: g.Epoch, Run: reply.Run, Valid: p.valid, Paused: g.Paused}
+		if !p.hold(ctx, hard, t, sent.Add(reply.TTL)) || !p.worker.Tell(g.UrgentAfter, g.UrgentThrough, g.Urgent) {
 			d.soon = min(d.soon, askAgain)
 		}
 		if len(g.Urgent) == MaxTold { // there may be more
@@ -166,7 +175,9 @@ func (d *Drain) request() LeaseRequest {
 		r.Down, r.DownFor = why, time.Since(since)
 	}
 	for token, p := range d.posts {
-		r.Queues[token] = p.worker.Status()
+		status := p.worker.Status()
+		status.HeldBy = d.Gate.HeldBy(p.worker.Queue)
+		r.Queues[token] = status
 	}
 	return r
 }
@@ -181,7 +192,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.now, Log: d.Log, Observe: d.Observe}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries}}
 	d.posts[q.Token()] = p
 	return p
 }
@@ -240,8 +251,8 @@ type post struct {
 
 // hold begins a term or prolongs the one that runs; false while another one
 // still ends. A pause, and its end, is another term of the same lease.
-func (p *post) hold(ctx, hard context.Context, epoch uint64, paused bool, until time.Time) bool {
-	if p.running() && !p.serves(epoch, paused) {
+func (p *post) hold(ctx, hard context.Context, t Term, until time.Time) bool {
+	if p.running() && !p.serves(t.Epoch, t.Paused) {
 		p.lose()
 	}
 	p.mu.Lock()
@@ -256,12 +267,12 @@ func (p *post) hold(ctx, hard context.Context, epoch uint64, paused bool, until 
 	}
 	p.ending = false
 	termCtx, cancel := context.WithCancel(ctx)
-	p.epoch, p.paused, p.until, p.cancel, p.done = epoch, paused, until, cancel, make(chan struct{})
+	p.epoch, p.paused, p.until, p.cancel, p.done = t.Epoch, t.Paused, until, cancel, make(chan struct{})
 	p.expiry = time.AfterFunc(time.Until(until), cancel)
 	go func(done chan struct{}) {
 		defer close(done)
 		defer cancel()
-		if err := p.worker.Run(termCtx, hard, Term{Epoch: epoch, Valid: p.valid, Paused: paused}); err != nil && termCtx.Err() == nil {
+		if err := p.worker.Run(termCtx, hard, t); err != nil && termCtx.Err() == nil {
 			p.log.Warn().Err(err).Msg("a term ended early; beginning another")
 		}
 	}(p.done)

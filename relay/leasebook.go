@@ -24,6 +24,7 @@ type LeaseRequest struct {
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
 	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
 
 	Cursor        uint64 `json:"cursor,omitempty"`         // everything up to here has been read
 	UrgentThrough uint64 `json:"urgent_through,omitempty"` // number up to which it was told of urgent messages
@@ -38,6 +39,8 @@ type LeaseReply struct {
 	// the settled record again: a power cut may have taken the last events.
 	Edge string    `json:"edge"`
 	Now  time.Time `json:"now"` // by the edge's clock, which counts
+	// Run is its number, which says what an event of the drain is about (runs).
+	Run uint64 `json:"run,omitempty"`
 }
 
 // Grant is one queue, and whether the drain holds it.
@@ -47,6 +50,7 @@ type Grant struct {
 	Epoch   uint64        `json:"epoch"`
 	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
 	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
+	Hold    bool          `json:"hold,omitempty"`   // the term ends, and the lease is kept: the edge settles something itself
 
 	// Urgent are sequences of pending urgent messages, all that the edge has given
 	// a number above UrgentAfter, up to UrgentThrough: the holder need not wait
