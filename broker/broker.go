@@ -30,6 +30,8 @@ type Options struct {
 	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 
+	MaxUploads int // large bodies that may be stored at one time; more are refused
+
 	Log zerolog.Logger
 
 	flush         func() error  // tests only: the barrier's sync, whatever the filesystem
@@ -53,6 +55,7 @@ func (o *Options) complete() {
 	o.JournalWindow = orElse(o.JournalWindow, DefaultJournalWindow)
 	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
 	o.MaxWaiting = orElse(o.MaxWaiting, DefaultWaiting)
+	o.MaxUploads = orElse(o.MaxUploads, DefaultUploads)
 	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
 }
 
@@ -88,6 +91,7 @@ type Broker struct {
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
+	objects  *objects
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
 }
@@ -233,7 +237,7 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}
-	b.house = newHousekeeper(b)
+	b.house, b.objects = newHousekeeper(b), newObjects(b)
 	for _, a := range b.accounts {
 		a.notify = b.house.wake
 	}

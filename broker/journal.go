@@ -104,7 +104,11 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 	if err != nil {
 		return nil, err
 	}
-	return s.message()
+	m, err := s.message()
+	if err == nil && m.Object != "" {
+		m.Open = j.content(m)
+	}
+	return m, err
 }
 
 // message decodes a message of a journal; of one that cannot be decoded its

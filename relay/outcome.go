@@ -25,6 +25,7 @@ const (
 	ReasonReplayed     = "replayed"
 	ReasonOperator     = "operator"
 	ReasonSettledKey   = "settled_key"
+	ReasonDamaged      = "damaged" // its body, stored in pieces, is not what was accepted
 
 	// Why a message waits.
 	ReasonServerError = "server_error"

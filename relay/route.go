@@ -38,6 +38,10 @@ type Route struct {
 
 	Reply  Reply
 	Policy Policy
+
+	// Stream: neither lane nor key nor anything else depends on the body, so that a
+	// large one is stored while it comes.
+	Stream bool
 }
 
 // LaneRule finds the ordering key: the first of From that gives one.
