@@ -110,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()], b.known[q] = q, true
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.mendTails, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openAccounts, b.mendTails, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -237,7 +237,10 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}
-	b.house, b.objects = newHousekeeper(b), newObjects(b)
+	b.house = newHousekeeper(b)
+	if err := b.objects.serve(); err != nil {
+		return err
+	}
 	for _, a := range b.accounts {
 		a.notify = b.house.wake
 	}

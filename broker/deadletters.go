@@ -50,9 +50,6 @@ func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event) error {
 	msg.Header.Set(hdrDeadAttempts, strconv.Itoa(e.Attempt))
 	msg.Header.Set(hdrDeadStatus, strconv.Itoa(e.Status))
 	msg.Header.Set(hdrDeadDetail, url.PathEscape(e.Detail))
-	if err := b.buryBody(ctx, q, s); err != nil {
-		return fmt.Errorf("bury the body of %s: %w", e.ID, err)
-	}
 	expectNew(msg, msg.Subject)
 	_, err = publish(ctx, b.nc, msg, s.data)
 	var refused *pubError
@@ -71,10 +68,7 @@ func (b *Broker) unbury(ctx context.Context, q relay.Queue, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Purge(ctx, jetstream.WithPurgeSubject(deadSubject(q, id))); err != nil {
-		return err
-	}
-	return s.Purge(ctx, jetstream.WithPurgeSubject(deadPrefix(q, id)+">"))
+	return s.Purge(ctx, jetstream.WithPurgeSubject(deadSubject(q, id)))
 }
 
 // letter reads the dead letter of an id, with its body.
@@ -85,7 +79,7 @@ func (b *Broker) letter(ctx context.Context, q relay.Queue, id string) (relay.De
 	}
 	l, m, err := s.letter()
 	if err == nil && m.Object != "" {
-		err = b.addLetterBody(ctx, q, &l, m)
+		err = b.addLetterBody(ctx, &l, m)
 	}
 	return l, m, err
 }

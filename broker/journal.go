@@ -106,7 +106,7 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 	}
 	m, err := s.message()
 	if err == nil && m.Object != "" {
-		m.Open = j.content(m)
+		m.Open = contentOf(m, j.piece)
 	}
 	return m, err
 }

@@ -4,51 +4,44 @@ import (
 	"context"
 	"errors"
 	"io"
-
-	"github.com/nats-io/nats.go/jetstream"
+	"os"
+	"path/filepath"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// checkObjects: every pending message whose body is stored in pieces has all of
-// them. A queue that never had pieces is not looked at.
+// checkObjects: every pending message with a large body has it, by its size. A
+// queue that never had any is not looked at.
 func (a *auditor) checkObjects(ctx context.Context) error {
-	s, err := a.b.js.Stream(ctx, objectStream(a.queue))
+	_, err := os.Stat(filepath.Join(a.b.objects.dir, a.queue.Token()))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if s.CachedInfo().State.LastSeq == 0 {
-		return nil
-	}
-	var failed error
-	err = a.b.walk(ctx, journalStream(a.queue), "", a.ledger.Floor()+1, func(m *stored) bool {
-		if !a.ledger.Settled(m.sequence) && m.header.Get(hdrObjectSize) != "" {
-			failed = a.checkObject(ctx, s, m)
+	return a.b.walk(ctx, journalStream(a.queue), "", a.ledger.Floor()+1, func(s *stored) bool {
+		if !a.ledger.Settled(s.sequence) && s.header.Get(hdrObjectSize) != "" {
+			a.checkObject(s)
 		}
-		return failed == nil
+		return true
 	})
-	return errors.Join(err, failed)
 }
 
-func (a *auditor) checkObject(ctx context.Context, objects jetstream.Stream, s *stored) error {
+func (a *auditor) checkObject(s *stored) {
 	m, err := s.message()
 	if err != nil {
 		a.find(s.sequence, m.ID, "the message cannot be read: %v", err)
-		return nil
+		return
 	}
-	upload, count, _ := relay.ParseObject(m.Object)
-	prefix := objectPrefix(m.ID, upload)
-	info, err := objects.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
-	if err != nil {
-		return err
+	upload, pieces, _ := relay.ParseObject(m.Object)
+	info, err := os.Stat(filepath.Join(a.b.objects.dir, objectFile(m.ID, upload)))
+	switch want := objectBytes(m.Size, pieces); {
+	case err != nil:
+		a.find(s.sequence, m.ID, "the body of the message is missing")
+	case info.Size() != want:
+		a.find(s.sequence, m.ID, "the body of the message has %d bytes on the disk, not %d", info.Size(), want)
 	}
-	for number := 1; number <= count; number++ {
-		if info.State.Subjects[pieceSubject(prefix, number)] == 0 {
-			a.find(s.sequence, m.ID, "piece %d of %d of the message's body is missing", number, count)
-			return nil
-		}
-	}
-	return nil
 }
 
 // letterIsWhole says whether the body of a letter is the one that was accepted.
@@ -56,8 +49,7 @@ func (b *Broker) letterIsWhole(ctx context.Context, m *relay.Message) (bool, err
 	if m.Object == "" {
 		return relay.DigestOf(m.Body) == m.Digest, nil
 	}
-	content := contentOf(m, pieceReader(b.nc, deadStream(m.Queue.Organization), deadPrefix(m.Queue, m.ID)))
-	body, err := content(ctx)
+	body, err := contentOf(m, b.objects.read)(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -2,85 +2,159 @@ package broker
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// A body larger than relay.MaxInline is stored in pieces, before the message that
-// refers to them: one barrier, begun after the last acknowledgement, covers all of
-// it. What a crash leaves of an upload belongs to no message, and goes at the next
-// start (objectsweep.go).
+// A body larger than relay.MaxInline is kept in a file of its own beside the
+// journal, in pieces (pieces.go); its message holds digest, size and the name of
+// the object. The file is written before the message, and one barrier, begun after
+// both, covers them. What a crash leaves of an upload belongs to no message, and
+// goes at the next start (objectsweep.go). Why files, and no stream:
+// docs/decisions/0022-claim-check.md.
 
 const (
-	// pieceSize is how much of a body one piece holds, in bytes: what an upload
-	// or a delivery holds in memory.
-	pieceSize = 512 << 10
+	objectsDir = "objects" // in the state directory; a directory a queue in it
 
-	// DefaultUploads is how many bodies may be on their way into pieces at one
-	// time. Each holds a few pieces in memory.
+	// DefaultUploads is how many large bodies may come at one time.
 	DefaultUploads = 32
 
 	// reserveStep is what is taken of the quota for a body whose size nobody has
 	// said, in bytes, each time that the last step is used up.
 	reserveStep = 8 << 20
 
-	// doubt is how long an upload is kept of whose message nobody knows whether
-	// it was stored: a publish that was given up may be carried out later.
+	// doubt is how long an object is kept of whose message nobody knows whether it
+	// was stored: a publish that was given up may be carried out later.
 	doubt = time.Hour
 )
 
-const hdrPieceDigest = "Relay-Piece-Digest" // SHA-256, hexadecimal
-
-// objects are the uploads of all queues.
+// objects are the large bodies of all queues.
 type objects struct {
 	b       *Broker
+	dir     string
 	uploads atomic.Int64 // of bodies that come from outside
 	queues  map[relay.Queue]*objectUse
 
-	mu   sync.Mutex
-	busy map[string]time.Time // by prefix, the uploads whose message may come; zero: until they end
+	mu    sync.Mutex
+	files map[string]int64     // by name, the bytes of what is there or comes
+	busy  map[string]time.Time // by name, those whose message may come; zero: until their upload ends
 
-	places map[string]place // the housekeeper's alone
+	known map[string]uint64 // by name, the sequence of the message; the housekeeper's alone
 }
 
-// objectUse is what pieces take of a queue's quota.
+// objectUse is what objects take of a queue's quota.
 type objectUse struct {
-	any      atomic.Bool  // there are pieces
-	crowded  atomic.Bool  // journal and pieces are more than the quota
+	bytes    atomic.Int64 // on the disk
 	reserved atomic.Int64 // bytes that uploads have still to store
+	crowded  atomic.Bool  // journal and objects are more than the quota
 }
 
-func newObjects(b *Broker) *objects {
-	o := &objects{b: b, queues: map[relay.Queue]*objectUse{}, busy: map[string]time.Time{}, places: map[string]place{}}
+// openObjects finds what is there.
+func (b *Broker) openObjects(context.Context) error {
+	o := &objects{b: b, dir: filepath.Join(b.options.StateDir, objectsDir), queues: map[relay.Queue]*objectUse{},
+		files: map[string]int64{}, busy: map[string]time.Time{}, known: map[string]uint64{}}
 	for q := range b.known {
 		o.queues[q] = &objectUse{}
 	}
-	return o
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return explain(o.dir, "cannot be made", err)
+	}
+	if err := syncDir(b.options.StateDir); err != nil {
+		return explain(o.dir, "cannot be made", err)
+	}
+	b.objects = o
+	return o.list()
 }
 
-// large says whether a body is to be stored in pieces.
+// list takes notice of the files of the queues that are configured; those of
+// others stay, as their journals do.
+func (o *objects) list() error {
+	for token, q := range o.b.queues {
+		found, err := os.ReadDir(filepath.Join(o.dir, token))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look for the large bodies of %s: %w", q, err)
+		}
+		for _, f := range found {
+			info, err := f.Info()
+			if err != nil {
+				return fmt.Errorf("look for the large bodies of %s: %w", q, err)
+			}
+			if _, _, ok := parseObjectFile(token, f.Name()); ok {
+				o.add(q, filepath.Join(token, f.Name()), info.Size())
+			}
+		}
+	}
+	return nil
+}
+
+// add counts so many more bytes of an object.
+func (o *objects) add(q relay.Queue, name string, bytes int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.files[name] += bytes
+	o.queues[q].bytes.Add(bytes)
+}
+
+// remove removes an object; one that is not there is removed.
+func (o *objects) remove(q relay.Queue, name string) error {
+	if err := os.Remove(filepath.Join(o.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove a large body: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queues[q].bytes.Add(-o.files[name])
+	delete(o.files, name)
+	o.b.barrier.MarkDirty()
+	return nil
+}
+
+// of lists the objects of a queue.
+func (o *objects) of(q relay.Queue) map[string]int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := maps.Clone(o.files)
+	maps.DeleteFunc(all, func(name string, _ int64) bool { return filepath.Dir(name) != q.Token() })
+	return all
+}
+
+// isBusy says whether the message of an object may still come.
+func (o *objects) isBusy(name string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	until, busy := o.busy[name]
+	if busy && !until.IsZero() && time.Now().After(until) {
+		delete(o.busy, name)
+		return false
+	}
+	return busy
+}
+
+// large says whether a body is to be kept beside the journal.
 func large(m *relay.Message) bool { return m.Open != nil || len(m.Body) > relay.MaxInline }
 
-// acceptLarge stores the body of a message in pieces and then has the message
+// acceptLarge stores the body of a message as an object and then has the message
 // accepted. Nothing of a message that is refused stays.
 func (b *Broker) acceptLarge(ctx context.Context, m *relay.Message, accept func(context.Context, *relay.Message) (relay.Receipt, error)) (relay.Receipt, error) {
 	if m.Open != nil {
+		defer b.objects.uploads.Add(-1)
 		if b.objects.uploads.Add(1) > int64(b.options.MaxUploads) {
-			b.objects.uploads.Add(-1)
 			return relay.Receipt{}, &relay.Error{Code: relay.CodeTooManyRequests, RetryAfter: 5 * time.Second,
 				Detail: "too many large bodies come at this time already; nothing was stored"}
 		}
-		defer b.objects.uploads.Add(-1)
 	}
 	if m.Key != "" { // a body that is there already needs no place
 		if first, err := b.find(ctx, m.ID); err == nil {
@@ -90,7 +164,7 @@ func (b *Broker) acceptLarge(ctx context.Context, m *relay.Message, accept func(
 	u := b.objects.begin(m)
 	kept, err := u.store(ctx, m)
 	if err != nil {
-		u.drop(ctx)
+		u.drop()
 		return relay.Receipt{}, refusal(err, m)
 	}
 	receipt, err := accept(ctx, kept)
@@ -106,7 +180,7 @@ func (b *Broker) compare(ctx context.Context, m, first *relay.Message) (relay.Re
 		return relay.Receipt{}, refusal(err, m)
 	}
 	defer func() { _ = body.Close() }() // only read
-	sum := sha256.New()
+	sum := newSum()
 	if _, err := io.Copy(sum, body); err != nil {
 		return relay.Receipt{}, refusal(err, m)
 	}
@@ -116,201 +190,3 @@ func (b *Broker) compare(ctx context.Context, m, first *relay.Message) (relay.Re
 }
 
 func hexDigest(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
-
-// upload is one body on its way into pieces.
-type upload struct {
-	o        *objects
-	queue    relay.Queue
-	use      *objectUse
-	token    string
-	prefix   string
-	pieces   int
-	reserved int64
-}
-
-// begin marks an upload before anything of it is stored: the housekeeper leaves
-// it alone until it ends.
-func (o *objects) begin(m *relay.Message) *upload {
-	token := relay.FreshObject()
-	u := &upload{o: o, queue: m.Queue, use: o.queues[m.Queue], token: token, prefix: objectPrefix(m.ID, token)}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.busy[u.prefix] = time.Time{}
-	u.use.any.Store(true)
-	return u
-}
-
-// store puts the body into pieces while it is read, and returns the message that
-// refers to them.
-func (u *upload) store(ctx context.Context, m *relay.Message) (*relay.Message, error) {
-	defer func() { u.release(u.reserved) }()
-	if err := u.reserve(ctx, max(m.Length(), 0)); err != nil {
-		return nil, err
-	}
-	body, err := m.Content(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }() // what was read is what counts
-	if err := u.put(ctx, 0, nil); err != nil {
-		return nil, err
-	}
-	sum, size, piece := sha256.New(), int64(0), make([]byte, pieceSize)
-	for end := false; !end; {
-		var n int
-		if n, end, err = fill(body, piece); err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			break
-		}
-		sum.Write(piece[:n])
-		u.pieces++
-		size += int64(n)
-		if err := u.put(ctx, u.pieces, piece[:n]); err != nil {
-			return nil, err
-		}
-	}
-	kept := *m
-	kept.Body, kept.Open = nil, nil
-	kept.Object, kept.Size, kept.Digest = relay.ObjectName(u.token, u.pieces), size, hexDigest(sum)
-	return &kept, nil
-}
-
-// fill reads until the piece is full or the body ends.
-func fill(from io.Reader, piece []byte) (n int, end bool, err error) {
-	for n < len(piece) {
-		m, err := from.Read(piece[n:])
-		n += m
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return n, true, nil
-		}
-		if err != nil {
-			return n, false, err
-		}
-	}
-	return n, false, nil
-}
-
-// put stores one piece. A store that is full is trimmed and tried once more.
-func (u *upload) put(ctx context.Context, number int, piece []byte) error {
-	if err := u.reserve(ctx, int64(len(piece))); err != nil {
-		return err
-	}
-	b := u.o.b
-	if err := b.health.admit(); err != nil {
-		return err
-	}
-	if err := b.disk.admit(len(piece)); err != nil {
-		return err
-	}
-	defer b.disk.done(len(piece))
-	err := b.putPiece(ctx, pieceSubject(u.prefix, number), piece)
-	var refused *pubError
-	if errors.As(err, &refused) && refused.full() && b.house.clear(ctx, u.queue) {
-		err = b.putPiece(ctx, pieceSubject(u.prefix, number), piece)
-	}
-	if err == nil {
-		u.release(int64(len(piece)))
-	}
-	return err
-}
-
-// putPiece stores a piece at a subject; one that is there already is a *pubError.
-func (b *Broker) putPiece(ctx context.Context, subject string, piece []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
-	defer cancel()
-	ctx, done := b.health.bound(ctx)
-	defer done()
-	msg := &nats.Msg{Subject: subject, Header: nats.Header{hdrPieceDigest: {relay.DigestOf(piece)}}}
-	expectNew(msg, subject)
-	_, err := publish(ctx, b.nc, msg, piece)
-	return told(ctx, err)
-}
-
-// reserve takes room in the quota for so much more, as far as the upload has not
-// taken it already. Journal and pieces together have the quota.
-func (u *upload) reserve(ctx context.Context, more int64) error {
-	if more <= u.reserved {
-		return nil
-	}
-	step := more - u.reserved
-	if u.pieces > 0 { // nobody has said how much will come
-		step = max(step, reserveStep)
-	}
-	u.reserved += step
-	u.use.reserved.Add(step)
-	for try := range 2 {
-		used, err := u.o.used(ctx, u.queue)
-		if err != nil {
-			return err
-		}
-		if used+u.use.reserved.Load() <= u.o.b.options.QuotaBytes {
-			return nil
-		}
-		if try == 0 {
-			u.o.b.house.clear(ctx, u.queue)
-		}
-	}
-	return full(u.queue, nil)
-}
-
-// release gives back what was stored, or is not needed.
-func (u *upload) release(n int64) {
-	n = min(n, u.reserved)
-	u.reserved -= n
-	u.use.reserved.Add(-n)
-}
-
-// used is what journal and pieces of a queue take, in bytes.
-func (o *objects) used(ctx context.Context, q relay.Queue) (int64, error) {
-	var sum uint64
-	for _, name := range []string{journalStream(q), objectStream(q)} {
-		s, err := o.b.js.Stream(ctx, name)
-		if err != nil {
-			return 0, err
-		}
-		sum += s.CachedInfo().State.Bytes
-	}
-	return int64(sum), nil
-}
-
-// end says what became of the message that refers to the upload.
-func (u *upload) end(ctx context.Context, m *relay.Message, receipt relay.Receipt, err error) {
-	switch {
-	case err == nil && !receipt.Replayed:
-		u.leave(time.Time{})
-	case relay.CodeOf(err) == relay.CodeUnavailable: // it may be stored, or may still be
-		u.leave(time.Now().Add(doubt))
-	default:
-		if first, err := u.o.b.find(context.WithoutCancel(ctx), m.ID); err == nil && first.Object == m.Object {
-			u.leave(time.Time{})
-			return
-		}
-		u.drop(ctx)
-	}
-}
-
-// drop removes what was stored of an upload that no message refers to. What
-// cannot be removed now the housekeeper finds.
-func (u *upload) drop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer cancel()
-	ctx, done := u.o.b.health.bound(ctx)
-	defer done()
-	if err := u.o.b.removeSubject(ctx, objectStream(u.queue), u.prefix+">"); err != nil {
-		u.o.b.log.Warn().Err(err).Str("queue", u.queue.String()).Msg("what is left of an upload could not be removed; it is removed later")
-	}
-	u.leave(time.Time{})
-}
-
-// leave hands an upload to the housekeeper: at once, or not before a time.
-func (u *upload) leave(until time.Time) {
-	u.o.mu.Lock()
-	defer u.o.mu.Unlock()
-	if until.IsZero() {
-		delete(u.o.busy, u.prefix)
-		return
-	}
-	u.o.busy[u.prefix] = until
-}

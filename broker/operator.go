@@ -51,15 +51,11 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 		return relay.QueueStatus{}, unavailable(err)
 	}
 	state := stream.CachedInfo().State
-	pieces, err := b.js.Stream(ctx, objectStream(q))
-	if err != nil {
-		return relay.QueueStatus{}, unavailable(err)
-	}
 	drain, held := b.leases.holder(q)
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)),
-		Bytes:      state.Bytes + pieces.CachedInfo().State.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
+		Bytes:      state.Bytes + uint64(b.objects.queues[q].bytes.Load()), QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
 		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down}
 	s.SetTotals(counts.Totals)
 	if held {

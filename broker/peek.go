@@ -77,7 +77,7 @@ func (b *Broker) addBody(ctx context.Context, row *relay.MessageSummary, s *stor
 		row.Body = s.data
 		return nil //nolint:nilerr // what cannot be read is shown as it is
 	}
-	m.Open, row.BodyCut = b.objectContent(m), true
+	m.Open, row.BodyCut = contentOf(m, b.objects.read), true
 	row.Body, err = excerpt(ctx, m)
 	if errors.Is(err, relay.ErrDamaged) {
 		return nil // audit names it

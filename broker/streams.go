@@ -21,7 +21,7 @@ func ensureStreams(ctx context.Context, js jetstream.JetStream, o Options) (made
 		want = append(want, eventConfig(destination), keyConfig(destination, o.RecordWindow))
 	}
 	for _, q := range o.Queues {
-		want = append(want, journalConfig(q, o.QuotaBytes), objectConfig(q, o.QuotaBytes))
+		want = append(want, journalConfig(q, o.QuotaBytes))
 		if !organizations[q.Organization] {
 			organizations[q.Organization] = true
 			want = append(want, deadConfig(q.Organization, o.DeadQuotaBytes))

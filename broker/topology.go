@@ -18,9 +18,8 @@ import (
 //
 //	stream               subjects                                     what
 //	Q_<slug>_<queue>     relay.<queue>.<id>.<lane>.<route>            journal of a queue
-//	OBJ_<slug>_<queue>   relay-object.<queue>.<id>.<upload>.<n>       large bodies, in pieces
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
-//	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>[.<n>]          dead letters, whole; pieces of large ones
+//	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
 //	KV_relay             $KV.relay.{checkpoint,base,lease,pause}.<dest>.<queue>
 //
@@ -37,8 +36,8 @@ const (
 // included. nats-server warns above 8 MiB.
 const MaxMessage = 8 << 20
 
-// How large a body may be, in bytes: by default, and at most. It is stored in
-// pieces where it is larger than relay.MaxInline.
+// How large a body may be, in bytes: by default, and at most. It is kept beside
+// the journal where it is larger than relay.MaxInline (objects.go).
 const (
 	DefaultMaxBody = 64 << 20
 	MaxBody        = 1 << 30
@@ -72,10 +71,6 @@ func orgToken(organization string) string { return relay.Queue{Organization: org
 
 func journalStream(q relay.Queue) string {
 	return "Q_" + slug(q.Organization) + "-" + slug(q.Destination) + "_" + q.Token()
-}
-
-func objectStream(q relay.Queue) string {
-	return "OBJ_" + slug(q.Organization) + "-" + slug(q.Destination) + "_" + q.Token()
 }
 
 func eventStream(destination string) string { return "EVENTS_" + destination }
@@ -124,26 +119,6 @@ func parseMessageSubject(subject string) (id, lane, route string, err error) {
 	return p[1] + "-" + p[2], p[3], p[4], nil
 }
 
-// objectPrefix is what the pieces of one upload of a message's body have in
-// common; the number of the piece follows. Piece 0 is empty: it marks where the
-// upload begins.
-func objectPrefix(id, upload string) string {
-	queue, own, _ := relay.ParseID(id) // one that is malformed was refused before
-	return "relay-object." + queue + "." + own + "." + upload + "."
-}
-
-// objectsFilter matches the beginnings of all uploads of a queue.
-func objectsFilter(q relay.Queue) string { return "relay-object." + q.Token() + ".*.*.0" }
-
-// parseObjectSubject is the inverse of objectPrefix, of a whole subject.
-func parseObjectSubject(subject string) (id, upload string, ok bool) {
-	p := strings.Split(subject, ".")
-	if len(p) != 5 || p[0] != "relay-object" {
-		return "", "", false
-	}
-	return p[1] + "-" + p[2], p[3], true
-}
-
 // eventSubject spreads a queue's events over buckets by message id, so that the
 // events of one message are found among few others.
 func eventSubject(q relay.Queue, id string) string {
@@ -168,9 +143,6 @@ func deadSubject(q relay.Queue, id string) string {
 	return "relay-dead." + orgToken(q.Organization) + "." + q.Token() + "." + id
 }
 
-// deadPrefix is that of the pieces of a letter's body.
-func deadPrefix(q relay.Queue, id string) string { return deadSubject(q, id) + "." }
-
 func keysSubject(q relay.Queue) string { return "relay-keys." + q.Destination + "." + q.Token() }
 
 func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination + "." + q.Token() }
@@ -180,6 +152,10 @@ func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "."
 func pauseKey(q relay.Queue) string { return "pause." + q.Destination + "." + q.Token() }
 
 func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
+
+// pieceSubject is where the drains of a destination ask for the pieces of large
+// bodies.
+func pieceSubject(destination string) string { return "relay-drain." + destination + ".piece" }
 
 // inboxPrefix is where the drains of a destination receive answers.
 func inboxPrefix(destination string) string { return "_INBOX_drain_" + destination }
@@ -205,11 +181,13 @@ func apiReset(stream, consumer string) string {
 
 // drainPermissions is the one list of what a drain may do, in the same process
 // or far away (DESIGN, decision 12): ask for leases, move and read its
-// consumers, read single messages of its queues, read and write its events.
+// consumers, read single messages of its queues and the pieces of their bodies, read
+// and write its events.
 func drainPermissions(destination string, queues []relay.Queue) *server.Permissions {
 	consumer := consumerName(destination)
 	publish := []string{
 		leaseSubject(destination),
+		pieceSubject(destination),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),
@@ -219,7 +197,7 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	}
 	for _, q := range queues {
 		if q.Destination == destination {
-			publish = append(publish, apiGet(journalStream(q)), apiGet(objectStream(q)))
+			publish = append(publish, apiGet(journalStream(q)))
 		}
 	}
 	return &server.Permissions{
@@ -233,14 +211,6 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 
 func journalConfig(q relay.Queue, quota int64) jetstream.StreamConfig {
 	c := base(journalStream(q), "relay."+q.Token()+".>", quota)
-	c.Metadata = map[string]string{"relay_version": metaVersion, "organization": q.Organization, "destination": q.Destination}
-	return c
-}
-
-// objectConfig: the pieces of a queue may take as much as its journal, and both
-// together no more (objects.go).
-func objectConfig(q relay.Queue, quota int64) jetstream.StreamConfig {
-	c := base(objectStream(q), "relay-object."+q.Token()+".*.*.*", quota)
 	c.Metadata = map[string]string{"relay_version": metaVersion, "organization": q.Organization, "destination": q.Destination}
 	return c
 }

@@ -59,7 +59,7 @@ func enqueueCommand(p *program) *cobra.Command {
 }
 
 // readMessage reads a file, or stdin where none or "-" is given, bounded by what
-// any relay takes.
+// a relay takes by default.
 func readMessage(stdin io.Reader, args []string) ([]byte, error) {
 	from := stdin
 	if len(args) > 0 && args[0] != "-" {
@@ -75,7 +75,7 @@ func readMessage(stdin io.Reader, args []string) ([]byte, error) {
 		return nil, usage(fmt.Errorf("the message: %w", err))
 	}
 	if len(body) > broker.DefaultMaxBody {
-		return nil, relay.Refuse(relay.CodeTooLarge, "the message is larger than %d bytes, which is the most that a relay takes; nothing was stored", broker.DefaultMaxBody)
+		return nil, relay.Refuse(relay.CodeTooLarge, "the message is larger than %d bytes, which is the most that is sent from here; nothing was stored", broker.DefaultMaxBody)
 	}
 	return body, nil
 }

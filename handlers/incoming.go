@@ -60,7 +60,7 @@ func (i *incoming) Read(p []byte) (int, error) {
 	switch {
 	case i.got > i.limit:
 		return 0, tooLarge(i.limit)
-	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF):
 		_ = i.deadline(time.Time{}) // what follows is no reading; see hurry
 		return n, io.EOF
 	case err != nil:
