@@ -98,11 +98,13 @@ type content struct {
 	err    error
 }
 
-// contentOf makes what reads the body of a message.
+// contentOf makes what reads the body of a message, whatever the message is made
+// into later: a replay gets another id.
 func contentOf(m *relay.Message, source pieceSource) func(context.Context) (io.ReadCloser, error) {
 	_, count, _ := relay.ParseObject(m.Object) // the envelope was read, so it is one
+	as := *m
 	return func(ctx context.Context) (io.ReadCloser, error) {
-		return &content{ctx: ctx, message: m, source: source, count: count, sum: newSum()}, nil
+		return &content{ctx: ctx, message: &as, source: source, count: count, sum: newSum()}, nil
 	}
 }
 

@@ -56,7 +56,7 @@ func TestEnqueueFromStdin(t *testing.T) {
 	}
 	_, err := readMessage(zeros{}, nil)
 	require.Equal(t, relay.CodeTooLarge, relay.CodeOf(err))
-	require.ErrorContains(t, err, "8323072 bytes")
+	require.ErrorContains(t, err, "67108864 bytes")
 }
 
 // zeros is a message without end.
