@@ -128,7 +128,7 @@ func refusal(err error, m *relay.Message) error {
 	case errors.As(err, &already):
 		return already
 	case errors.Is(err, relay.ErrDamaged):
-		return &relay.Error{Code: relay.CodeConflict, Err: err, Detail: "the body cannot be stored again: " + err.Error()}
+		return &relay.Error{Code: relay.CodeConflict, Detail: "the body cannot be stored again: " + err.Error()}
 	case !errors.As(err, &refused):
 		return unknown(err)
 	case refused.full():
