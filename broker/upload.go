@@ -145,7 +145,7 @@ func (u *upload) finish() error {
 }
 
 // patiently has something written, and waits no longer for it than a request may.
-// Who comes too late closes the file.
+// What the disk does too late is undone then.
 func (u *upload) patiently(write func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- write() }()
@@ -158,9 +158,7 @@ func (u *upload) patiently(write func() error) error {
 		u.stuck = true
 		go func() {
 			<-done
-			if u.file != nil {
-				_ = u.file.Close() // nothing of it counts
-			}
+			u.discard()
 		}()
 		return errSlowDisk
 	}
@@ -236,10 +234,12 @@ func (u *upload) end(ctx context.Context, m *relay.Message, receipt relay.Receip
 // drop removes what was stored of an upload that no message refers to. What
 // cannot be removed now the housekeeper finds.
 func (u *upload) drop() {
-	if u.stuck {
-		u.leave(time.Now().Add(doubt))
-		return
+	if !u.stuck { // else a write is under way still
+		u.discard()
 	}
+}
+
+func (u *upload) discard() {
 	if u.file != nil {
 		_ = u.file.Close() // it may be closed already; nothing of it counts
 	}
