@@ -19,10 +19,10 @@ const bodyStep = 8 << 20
 // incoming is a large body that is stored while it comes (relay.Message, Open). It
 // can be read once. An error of it is a *relay.Error.
 type incoming struct {
-	from     io.Reader
-	deadline func(time.Time) error
-	limit    int64
-	timeout  time.Duration
+	from    io.Reader
+	control *http.ResponseController
+	limit   int64
+	timeout time.Duration
 
 	got   int64
 	until time.Time // when the present step has to be there
@@ -32,7 +32,7 @@ type incoming struct {
 
 func newIncoming(w http.ResponseWriter, body requestBody, limit int64, timeout time.Duration) *incoming {
 	return &incoming{from: io.MultiReader(bytes.NewReader(body.whole), body.rest), limit: limit, timeout: timeout,
-		deadline: http.NewResponseController(w).SetReadDeadline, until: time.Now().Add(timeout)}
+		control: http.NewResponseController(w), until: time.Now().Add(timeout)}
 }
 
 func (i *incoming) open(context.Context) (io.ReadCloser, error) {
@@ -50,7 +50,8 @@ func (i *incoming) Read(p []byte) (int, error) {
 	if !i.left.IsZero() {
 		i.until = i.until.Add(time.Since(i.left)) // the sender does not answer for the disk
 	}
-	_ = i.deadline(i.until) // a test's recorder has none
+	_ = i.control.SetReadDeadline(i.until)                    // a test's recorder has none
+	_ = i.control.SetWriteDeadline(i.until.Add(writeTimeout)) // the server's began with the request
 	n, err := i.from.Read(p)
 	i.left = time.Now()
 	if before := i.got / bodyStep; (i.got+int64(n))/bodyStep > before {
@@ -61,7 +62,7 @@ func (i *incoming) Read(p []byte) (int, error) {
 	case i.got > i.limit:
 		return 0, tooLarge(i.limit)
 	case errors.Is(err, io.EOF):
-		_ = i.deadline(time.Time{}) // what follows is no reading; see hurry
+		_ = i.control.SetReadDeadline(time.Time{}) // what follows is no reading; see hurry
 		return n, io.EOF
 	case err != nil:
 		return n, bodyError(err, i.limit)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/handlers"
@@ -152,6 +154,30 @@ func TestALargeBodyHasTimeByItsSize(t *testing.T) {
 		<-time.After(patience / 2)
 		w.write("%s", step[:1])
 	}
+	resp, body := w.answer()
+	require.Equal(t, http.StatusAccepted, resp.StatusCode, "%s", body)
+}
+
+// A body that takes longer than the server has to write is answered all the same.
+func TestALargeBodyMayTakeLongerThanAnAnswer(t *testing.T) {
+	b := newEdge(t, upTo(4<<20))
+	var got []byte
+	taking(b, &got)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := handlers.NewServer(b, nil, zerolog.Nop())
+	server.WriteTimeout = quick
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		require.NoError(t, server.Close())
+		require.ErrorIs(t, <-done, http.ErrServerClosed)
+	})
+	w := dial(t, l.Addr().String())
+	w.head(queuePath, "Content-Length: 2097152\r\n")
+	w.write("%s", string(make([]byte, 2<<20-1)))
+	<-time.After(2 * quick)
+	w.write("x")
 	resp, body := w.answer()
 	require.Equal(t, http.StatusAccepted, resp.StatusCode, "%s", body)
 }

@@ -211,3 +211,62 @@ func peak(t *testing.T, pid int) int64 {
 	t.Fatal("the kernel tells no VmHWM")
 	return 0
 }
+
+// SIGKILL in the middle of uploads, twice: what was answered is delivered whole and
+// once, and nothing is left of the others.
+func TestKillsDuringLargeUploads(t *testing.T) {
+	const senders, size = 4, 3 << 20
+	d := newSink(t)
+	dir := t.TempDir()
+	socket, address := filepath.Join(dir, "s"), harness.FreeAddress(t)
+	p := harness.Start(t, "serve", "--state-dir", filepath.Join(dir, "state"), "--admin-socket", socket, "--listen", address, "--log-level", "warn")
+	sent, next := map[string]string{}, 0
+	for range 2 {
+		harness.AwaitQueue(t, socket, 20*time.Second, func(relay.QueueStatus) bool { return true })
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		answered := make(chan struct{}, 1000)
+		for range senders {
+			wg.Go(func() {
+				for {
+					mu.Lock()
+					next++
+					seed := next
+					mu.Unlock()
+					id, digest, err := upload(t.Context(), "http://"+address, seed, size)
+					if err != nil {
+						return // the kill
+					}
+					mu.Lock()
+					sent[id] = digest
+					mu.Unlock()
+					answered <- struct{}{}
+				}
+			})
+		}
+		for range 3 * senders {
+			<-answered
+		}
+		p.Kill()
+		wg.Wait()
+		p.Again()
+	}
+	harness.AwaitQueue(t, socket, 20*time.Second, func(relay.QueueStatus) bool { return true })
+	harness.Audit(t, socket)
+	require.Zero(t, p.Stop(20*time.Second), p.Log())
+
+	harness.Start(t, "serve", "--state-dir", filepath.Join(dir, "state"), "--admin-socket", socket, "--listen", address, "--log-level", "warn",
+		"--foreman-url", d.URL)
+	s := harness.AwaitQueue(t, socket, 60*time.Second, harness.Drained)
+	got := d.digests()
+	for id, digest := range sent {
+		require.Equal(t, digest, got[id])
+	}
+	require.EqualValues(t, s.Accepted, len(got), "one that was stored and not answered is delivered too")
+	require.EqualValues(t, s.Delivered, s.Accepted)
+	harness.Audit(t, socket)
+	require.Eventually(t, func() bool { // the orphans went with the first sweep
+		files, err := filepath.Glob(filepath.Join(dir, "state", "objects", "*", "*"))
+		return err == nil && len(files) == len(got)
+	}, 20*time.Second, 100*time.Millisecond)
+}
