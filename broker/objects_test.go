@@ -42,6 +42,7 @@ type collector struct {
 	mu     sync.Mutex
 	bodies map[string]string
 	errs   []error
+	cut    []string // what was read of those that could not be read to their end
 	result relay.Result
 }
 
@@ -58,7 +59,7 @@ func (c *collector) Deliver(ctx context.Context, m *relay.Message) relay.Result 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
-		c.errs = append(c.errs, err)
+		c.errs, c.cut = append(c.errs, err), append(c.cut, string(body))
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonDamaged, Detail: err.Error()}
 	}
 	c.bodies[m.ID] = string(body)
@@ -312,13 +313,15 @@ func TestADeadLetterKeepsItsLargeBody(t *testing.T) {
 // leaves nothing, whether its size was known or not; small messages too.
 func TestLargeBodiesCountInTheQuota(t *testing.T) {
 	b := open(t, stateDir(t), func(o *broker.Options) { anyDisk(o); o.QuotaBytes = 12 << 20 })
-	accept(t, b, message("a", "", largeText(7<<20)))
+	first := accept(t, b, message("a", "k", largeText(7<<20)))
 	before := status(t, b, func(relay.QueueStatus) bool { return true })
 	for _, m := range []*relay.Message{message("b", "", largeText(6<<20)), incoming("b", "", strings.NewReader(largeText(6<<20)))} {
 		_, err := b.Accept(t.Context(), m)
 		require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err))
 		require.Positive(t, err.(*relay.Error).RetryAfter)
 	}
+	again := accept(t, b, incoming("a", "k", strings.NewReader(largeText(7<<20))))
+	require.Equal(t, []any{first.ID, true}, []any{again.ID, again.Replayed}, "what is there already needs no room")
 	require.Len(t, broker.ObjectFiles(b, queue), 1)
 	require.Equal(t, before.Bytes, status(t, b, func(relay.QueueStatus) bool { return true }).Bytes)
 	accept(t, b, message("c", "", largeText(4<<20)))
@@ -410,6 +413,8 @@ func TestADamagedBodyIsNeverGivenAsWhole(t *testing.T) {
 			status(t, b, settled)
 			require.Empty(t, slices.Collect(maps.Keys(d.bodies)))
 			require.ErrorIs(t, d.errs[0], relay.ErrDamaged)
+			require.Less(t, len(d.cut[0]), len(text))
+			same(t, text[:len(d.cut[0])], d.cut[0]) // no wrong byte was given
 			l, err := b.DeadLetter(t.Context(), r.ID)
 			require.NoError(t, err)
 			require.Equal(t, relay.ReasonDamaged, l.Reason)

@@ -15,8 +15,8 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// The file of an object is its pieces, each followed by its own digest: a piece is
-// known to be right before it is given away, and the sizes of body and file follow
+// The file of an object is its pieces, each followed by its digest: a piece is known
+// to be right, and in its place, before it is given away, and the sizes of body and file follow
 // from each other. pieceSize is part of the format.
 const (
 	pieceSize = 512 << 10 // bytes of the body, in all pieces but the last
@@ -24,6 +24,14 @@ const (
 )
 
 func newSum() hash.Hash { return sha256.New() }
+
+// pieceSum is the digest of a piece: of its content, and of where it belongs.
+func pieceSum(upload string, number int, data []byte) []byte {
+	sum := newSum()
+	_, _ = fmt.Fprintf(sum, "%s.%d\n", upload, number) // a hash never fails
+	sum.Write(data)
+	return sum.Sum(make([]byte, 0, sumSize))
+}
 
 // objectFile is the name of an object below the directory of objects.
 func objectFile(id, upload string) string {
@@ -89,6 +97,7 @@ type content struct {
 	ctx     context.Context //nolint:containedctx // io.Reader has no place for it
 	message *relay.Message
 	source  pieceSource
+	upload  string
 	count   int
 
 	number int
@@ -101,10 +110,10 @@ type content struct {
 // contentOf makes what reads the body of a message, whatever the message is made
 // into later: a replay gets another id.
 func contentOf(m *relay.Message, source pieceSource) func(context.Context) (io.ReadCloser, error) {
-	_, count, _ := relay.ParseObject(m.Object) // the envelope was read, so it is one
+	upload, count, _ := relay.ParseObject(m.Object) // the envelope was read, so it is one
 	as := *m
 	return func(ctx context.Context) (io.ReadCloser, error) {
-		return &content{ctx: ctx, message: &as, source: source, count: count, sum: newSum()}, nil
+		return &content{ctx: ctx, message: &as, source: source, upload: upload, count: count, sum: newSum()}, nil
 	}
 }
 
@@ -139,7 +148,7 @@ func (c *content) next() ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read piece %d of %d of a body: %w", c.number, c.count, err)
 	}
-	if sum := sha256.Sum256(p.data); !bytes.Equal(sum[:], p.sum) {
+	if !bytes.Equal(pieceSum(c.upload, c.number, p.data), p.sum) {
 		return nil, c.damaged("is not what was stored")
 	}
 	c.sum.Write(p.data)

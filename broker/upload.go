@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -105,8 +104,7 @@ func (u *upload) put(ctx context.Context, buf []byte, n int) error {
 		return err
 	}
 	defer b.disk.done(n)
-	sum := sha256.Sum256(buf[:n])
-	buf = append(buf[:n], sum[:]...)
+	buf = append(buf[:n], pieceSum(u.token, u.pieces+1, buf[:n])...)
 	err := u.patiently(func() error {
 		_, err := u.file.Write(buf)
 		return err
