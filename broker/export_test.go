@@ -98,3 +98,9 @@ func Settle(ctx context.Context, b *Broker, q relay.Queue) error { return b.sett
 func NewObjectName(b *Broker, q relay.Queue) string {
 	return filepath.Join(b.options.StateDir, objectsDir, objectFile(relay.FreshID(q), relay.FreshObject()))
 }
+
+// PieceSum is what follows a piece in its file.
+var PieceSum = pieceSum
+
+// PieceSize is how much of a body a piece holds.
+const PieceSize = pieceSize

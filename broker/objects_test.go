@@ -3,6 +3,7 @@ package broker_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/broker"
@@ -326,9 +328,10 @@ func TestLargeBodiesCountInTheQuota(t *testing.T) {
 	require.Equal(t, before.Bytes, status(t, b, func(relay.QueueStatus) bool { return true }).Bytes)
 	accept(t, b, message("c", "", largeText(4<<20)))
 	require.Eventually(t, func() bool {
-		_, err := b.Accept(t.Context(), message("d", "", strings.Repeat("x", 200<<10)))
+		_, err := b.Accept(t.Context(), message("d", "", strings.Repeat("x", 20<<10)))
 		return relay.CodeOf(err) == relay.CodeStorageFull
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 60*time.Second, 10*time.Millisecond)
+	require.Less(t, status(t, b, func(relay.QueueStatus) bool { return true }).Bytes, uint64(20<<20), "the journal alone has 12 MiB")
 
 	drain(t, b, newCollector(), nil) // what is settled gives way
 	status(t, b, settled)
@@ -352,6 +355,7 @@ func TestADiskThatFillsUpDuringAnUpload(t *testing.T) {
 	broker.UseSpace(b, 1<<60)
 	close(slow.open)
 	require.Equal(t, relay.CodeStorageFull, relay.CodeOf(<-done))
+	require.Less(t, slow.read, len(text), "it is not read to its end first")
 	require.Empty(t, broker.ObjectFiles(b, queue))
 }
 
@@ -379,16 +383,26 @@ func TestUploadsAreBounded(t *testing.T) {
 // and its replay is refused.
 func TestADamagedBodyIsNeverGivenAsWhole(t *testing.T) {
 	text := largeText(3*relay.MaxInline + 5)
-	for name, damage := range map[string]func(file []byte) []byte{
-		"a byte":         func(f []byte) []byte { f[2<<20] ^= 1; return f },
-		"a digest":       func(f []byte) []byte { f[len(f)-1] ^= 1; return f },
-		"its end":        func(f []byte) []byte { return f[:len(f)-100] },
-		"the last piece": func(f []byte) []byte { return f[:6*(512<<10+32)] },
-		"pieces swapped": func(f []byte) []byte {
-			const p = 512<<10 + 32
+	for name, damage := range map[string]func(name string, file []byte) []byte{
+		"a byte":         func(_ string, f []byte) []byte { f[2<<20] ^= 1; return f },
+		"a digest":       func(_ string, f []byte) []byte { f[len(f)-1] ^= 1; return f },
+		"its end":        func(_ string, f []byte) []byte { return f[:len(f)-100] },
+		"the last piece": func(_ string, f []byte) []byte { return f[:6*(broker.PieceSize+32)] },
+		"pieces swapped": func(_ string, f []byte) []byte {
+			const p = broker.PieceSize + 32
 			return bytes.Join([][]byte{f[p : 2*p], f[:p], f[2*p:]}, nil)
 		},
-		"everything": func([]byte) []byte { return nil },
+		"everything": func(string, []byte) []byte { return nil },
+		"its content, piece by piece": func(name string, f []byte) []byte {
+			_, upload, _ := strings.Cut(filepath.Base(name), ".")
+			for at, n := 0, 1; at < len(f); n++ {
+				end := min(at+broker.PieceSize, len(f)-32)
+				f[at] ^= 1
+				copy(f[end:], broker.PieceSum(upload, n, f[at:end]))
+				at = end + 32
+			}
+			return f
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, stateDir(t), anyDisk)
@@ -396,7 +410,7 @@ func TestADamagedBodyIsNeverGivenAsWhole(t *testing.T) {
 			file := broker.ObjectFiles(b, queue)[0]
 			content, err := os.ReadFile(file)
 			require.NoError(t, err)
-			if content = damage(content); content == nil {
+			if content = damage(file, content); content == nil {
 				require.NoError(t, os.Remove(file))
 			} else {
 				require.NoError(t, os.WriteFile(file, content, 0o600))
@@ -414,7 +428,9 @@ func TestADamagedBodyIsNeverGivenAsWhole(t *testing.T) {
 			require.Empty(t, slices.Collect(maps.Keys(d.bodies)))
 			require.ErrorIs(t, d.errs[0], relay.ErrDamaged)
 			require.Less(t, len(d.cut[0]), len(text))
-			same(t, text[:len(d.cut[0])], d.cut[0]) // no wrong byte was given
+			if name != "its content, piece by piece" { // which nothing but the whole shows
+				same(t, text[:len(d.cut[0])], d.cut[0]) // no wrong byte was given
+			}
 			l, err := b.DeadLetter(t.Context(), r.ID)
 			require.NoError(t, err)
 			require.Equal(t, relay.ReasonDamaged, l.Reason)
@@ -443,5 +459,32 @@ func TestAPeekShowsTheBeginningOfALargeBody(t *testing.T) {
 	for _, m := range list.Messages {
 		require.Equal(t, []any{len(text), true, relay.MaxExcerpt}, []any{m.Bytes, m.BodyCut, len(m.Body)})
 		same(t, text[:relay.MaxExcerpt], string(m.Body))
+	}
+}
+
+// A drain is given the pieces of its own queues, and nothing that is no piece.
+func TestADrainIsGivenPiecesOfItsOwnQueuesAlone(t *testing.T) {
+	elsewhere := relay.Queue{Organization: "other", Destination: "elsewhere"}
+	b := open(t, stateDir(t), func(o *broker.Options) { anyDisk(o); o.Queues = append(o.Queues, elsewhere) })
+	r := accept(t, b, message("host", "", largeText(2<<20)))
+	_, upload, _ := strings.Cut(filepath.Base(broker.ObjectFiles(b, queue)[0]), ".")
+	ask := func(destination, id, object string, number int) *nats.Msg {
+		c, err := b.Connect(destination)
+		require.NoError(t, err)
+		defer c.Close()
+		request, err := json.Marshal(map[string]any{"id": id, "object": object, "piece": number})
+		require.NoError(t, err)
+		msg, err := broker.Conn(c).Request("relay-drain."+destination+".piece", request, 5*time.Second)
+		require.NoError(t, err)
+		return msg
+	}
+	object := relay.ObjectName(upload, 4)
+	require.Len(t, ask("foreman", r.ID, object, 4).Data, broker.PieceSize)
+	for name, msg := range map[string]*nats.Msg{
+		"of another destination": ask("elsewhere", r.ID, object, 1), "beyond the last": ask("foreman", r.ID, object, 5),
+		"before the first": ask("foreman", r.ID, object, 0), "of nothing": ask("foreman", relay.FreshID(queue), object, 1),
+		"of no object": ask("foreman", r.ID, "../"+object, 1), "of no id": ask("foreman", "../../marker", object, 1),
+	} {
+		require.Equal(t, []any{"missing", 0}, []any{msg.Header.Get("Relay-Piece-Error"), len(msg.Data)}, name)
 	}
 }
