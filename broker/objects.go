@@ -67,12 +67,6 @@ func (b *Broker) openObjects(context.Context) error {
 	for q := range b.known {
 		o.queues[q] = &objectUse{}
 	}
-	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return explain(o.dir, "cannot be made", err)
-	}
-	if err := syncDir(b.options.StateDir); err != nil {
-		return explain(o.dir, "cannot be made", err)
-	}
 	b.objects = o
 	return o.list()
 }

@@ -320,7 +320,9 @@ func TestLargeBodiesCountInTheQuota(t *testing.T) {
 	for _, m := range []*relay.Message{message("b", "", largeText(6<<20)), incoming("b", "", strings.NewReader(largeText(6<<20)))} {
 		_, err := b.Accept(t.Context(), m)
 		require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err))
-		require.Positive(t, err.(*relay.Error).RetryAfter)
+		var refused *relay.Error
+		require.ErrorAs(t, err, &refused)
+		require.Positive(t, refused.RetryAfter)
 	}
 	again := accept(t, b, incoming("a", "k", strings.NewReader(largeText(7<<20))))
 	require.Equal(t, []any{first.ID, true}, []any{again.ID, again.Replayed}, "what is there already needs no room")

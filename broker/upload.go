@@ -132,11 +132,15 @@ func (u *upload) create() (err error) {
 func (u *upload) finish() error {
 	b := u.o.b
 	if b.choice.Effective == ModeAlways {
-		for _, sync := range []func() error{u.file.Sync, func() error { return syncDir(filepath.Dir(u.file.Name())) }, func() error { return syncDir(u.o.dir) }} {
-			if err := sync(); err != nil {
-				b.barrier.Fail(fmt.Errorf("sync a large body: %w", err)) // the kernel tells it once
-				return err
+		err := u.file.Sync()
+		for _, dir := range []string{filepath.Dir(u.file.Name()), u.o.dir, b.options.StateDir} {
+			if err == nil {
+				err = syncDir(dir)
 			}
+		}
+		if err != nil {
+			b.barrier.Fail(fmt.Errorf("sync a large body: %w", err)) // the kernel tells it once
+			return err
 		}
 	}
 	return u.file.Close()
@@ -155,7 +159,7 @@ func (u *upload) patiently(write func() error) error {
 	case <-t.C:
 		u.stuck = true
 		go func() {
-			<-done
+			_ = <-done // too late to be told to anybody
 			u.discard()
 		}()
 		return errSlowDisk
