@@ -201,6 +201,8 @@ func TestABrokenUploadLeavesNothing(t *testing.T) {
 
 	_, err = b.Accept(t.Context(), incoming("host", "", io.MultiReader(strings.NewReader(largeText(3<<20)), &failing{errors.New("unknown")})))
 	require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err))
+	_, err = b.Accept(t.Context(), incoming("host", "", strings.NewReader("")))
+	require.Equal(t, relay.CodeMalformed, relay.CodeOf(err))
 	require.Empty(t, broker.ObjectFiles(b, queue))
 	after := status(t, b, func(relay.QueueStatus) bool { return true })
 	require.Equal(t, []uint64{before.Accepted, before.Bytes}, []uint64{after.Accepted, after.Bytes})

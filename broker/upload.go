@@ -72,6 +72,9 @@ func (u *upload) store(ctx context.Context, m *relay.Message) (*relay.Message, e
 			return nil, err
 		}
 	}
+	if u.pieces == 0 {
+		return nil, relay.Refuse(relay.CodeMalformed, "a large body was to come, and nothing came; nothing was stored")
+	}
 	kept.Object, kept.Digest = relay.ObjectName(u.token, u.pieces), hexDigest(sum)
 	return &kept, u.patiently(u.finish)
 }
@@ -115,6 +118,7 @@ func (u *upload) put(ctx context.Context, buf []byte, n int) error {
 	u.pieces++
 	u.o.add(u.queue, u.name, int64(len(buf)))
 	u.release(int64(n))
+	b.barrier.MarkDirty() // so that no barrier has all of a large body to write
 	return nil
 }
 
