@@ -163,7 +163,9 @@ func (u *upload) patiently(write func() error) error {
 	case <-t.C:
 		u.stuck = true
 		go func() {
-			_ = <-done // too late to be told to anybody
+			if err := <-done; err != nil { // too late to be told to anybody else
+				u.o.b.log.Warn().Err(err).Str("queue", u.queue.String()).Msg("a write that an upload had given up failed")
+			}
 			u.discard()
 		}()
 		return errSlowDisk
