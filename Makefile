@@ -1,5 +1,5 @@
 # Everything here is also a plain command; see CONTRIBUTING.md.
-.PHONY: help build test lint vuln demo fuzz kills model neighbour clients powercut bench
+.PHONY: help build test lint vuln demo fuzz kills model neighbour clients powercut bench large
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,3 +41,6 @@ powercut: ## the power of an emulated machine is cut again and again (2 to 10 mi
 
 bench: ## the relay beside the least one could write around JetStream, as ratios (about 20 minutes)
 	go run ./test/bench $(BENCH)
+
+large: ## twenty bodies of 50 MiB at one time, and the memory they take (half a minute, 2 GB of disk)
+	RELAY_LARGE_BODY=52428800 go test -count=1 -timeout 10m -v -run TestLargeBodiesTakeLittleMemory ./test

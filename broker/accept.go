@@ -21,6 +21,17 @@ func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, e
 	if !b.Known(m.Queue) {
 		return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", m.Queue)
 	}
+	if large(m) {
+		return b.acceptLarge(ctx, m, b.accept)
+	}
+	if b.objects.queues[m.Queue].crowded.Load() { // the journal's own limit knows nothing of the pieces
+		return relay.Receipt{}, full(m.Queue, nil)
+	}
+	return b.accept(ctx, m)
+}
+
+// accept stores a message whose body is in it, or in pieces.
+func (b *Broker) accept(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
 	if err := b.enter(len(m.Body)); err != nil {
 		return relay.Receipt{}, err
 	}
@@ -157,11 +168,12 @@ func refusal(err error, m *relay.Message) error {
 	switch {
 	case errors.As(err, &already):
 		return already
+	case errors.Is(err, relay.ErrDamaged):
+		return &relay.Error{Code: relay.CodeConflict, Detail: "the body cannot be stored again: " + err.Error()}
 	case !errors.As(err, &refused):
 		return unknown(err)
 	case refused.full():
-		return &relay.Error{Code: relay.CodeStorageFull, RetryAfter: fullRetryAfter, Err: err,
-			Detail: "queue " + m.Queue.String() + " is full: what waits in it has to be delivered first, or its quota raised"}
+		return full(m.Queue, err)
 	case refused.ErrCode == codeWrongLastSequence, refused.ErrCode == codeExpectInProcess:
 		return &relay.Error{Code: relay.CodeInFlight, RetryAfter: time.Second, Err: err,
 			Detail: "a request with this key is being stored at this moment"}
@@ -174,6 +186,12 @@ func refusal(err error, m *relay.Message) error {
 		return &relay.Error{Code: relay.CodeUnavailable, RetryAfter: 5 * time.Second, Err: err,
 			Detail: "the message could not be stored"}
 	}
+}
+
+// full is the answer where a queue has used up its quota.
+func full(q relay.Queue, err error) error {
+	return &relay.Error{Code: relay.CodeStorageFull, RetryAfter: fullRetryAfter, Err: err,
+		Detail: "queue " + q.String() + " is full: what waits in it has to be delivered first, or its quota raised"}
 }
 
 // unknown is the answer when a message may or may not be stored.

@@ -82,7 +82,7 @@ func (b *Broker) auditQueue(ctx context.Context, q relay.Queue, since time.Time)
 	if err := b.settleGraves(ctx, q); err != nil {
 		return a.AuditReport, err
 	}
-	for _, step := range []func(context.Context) error{a.open, a.readMessages, a.recount, a.checkJournal, a.checkLetters, a.checkAccount, a.nameAll} {
+	for _, step := range []func(context.Context) error{a.open, a.readMessages, a.recount, a.checkJournal, a.checkLetters, a.checkObjects, a.checkAccount, a.nameAll} {
 		if err := step(ctx); err != nil {
 			return a.AuditReport, err
 		}

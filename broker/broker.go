@@ -31,6 +31,8 @@ type Options struct {
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 	Latest         []string      // routes of whose waiting messages only the newest is delivered
 
+	MaxUploads int // large bodies that may be stored at one time; more are refused
+
 	Log zerolog.Logger
 
 	flush         func() error  // tests only: the barrier's sync, whatever the filesystem
@@ -55,6 +57,7 @@ func (o *Options) complete() {
 	o.JournalWindow = orElse(o.JournalWindow, DefaultJournalWindow)
 	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
 	o.MaxWaiting = orElse(o.MaxWaiting, DefaultWaiting)
+	o.MaxUploads = orElse(o.MaxUploads, DefaultUploads)
 	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
 	o.places = orElse(o.places, DefaultPlaces)
 }
@@ -96,7 +99,8 @@ type Broker struct {
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
 	auditing chan struct{} // holds one: the audit under way
-	undo     []func()      // what Close does, last in first out
+	objects  *objects
+	undo     []func() // what Close does, last in first out
 	closing  sync.Once
 }
 
@@ -115,7 +119,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()], b.known[q] = q, true
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -246,6 +250,9 @@ func (b *Broker) openHouse(ctx context.Context) error {
 		return err
 	}
 	b.house = newHousekeeper(b)
+	if err := b.objects.serve(); err != nil {
+		return err
+	}
 	for _, a := range b.accounts {
 		a.notify = b.house.wake
 	}

@@ -77,7 +77,11 @@ func (b *Broker) letter(ctx context.Context, q relay.Queue, id string) (relay.De
 	if err != nil {
 		return relay.DeadLetter{}, nil, err
 	}
-	return s.letter()
+	l, m, err := s.letter()
+	if err == nil && m.Object != "" {
+		err = b.addLetterBody(ctx, &l, m)
+	}
+	return l, m, err
 }
 
 func (s *stored) letter() (relay.DeadLetter, *relay.Message, error) {

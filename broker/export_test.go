@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -227,3 +228,34 @@ func PendingUrgent(b *Broker, q relay.Queue) uint64 {
 	defer a.mu.Unlock()
 	return a.books[q.Token()].agenda.urgent.GetCardinality()
 }
+
+// ObjectFiles are the files of a queue's large bodies, without their directory.
+func ObjectFiles(b *Broker, q relay.Queue) []string {
+	var names []string
+	for name := range b.objects.of(q) {
+		names = append(names, filepath.Join(b.objects.dir, name))
+	}
+	return names
+}
+
+// Sweep has the housekeeper remove what nobody needs of a queue, after trimming
+// its journal for room.
+func Sweep(ctx context.Context, b *Broker, q relay.Queue) { b.house.clear(ctx, q) }
+
+// UseSpace makes the disk guard believe that so many more bytes are being written.
+func UseSpace(b *Broker, bytes int64) { b.disk.underWay.Add(bytes) }
+
+// Settle waits until the account has followed all events and everything that
+// follows from them is done.
+func Settle(ctx context.Context, b *Broker, q relay.Queue) error { return b.settleGraves(ctx, q) }
+
+// NewObjectName is the file of an object that belongs to no message.
+func NewObjectName(b *Broker, q relay.Queue) string {
+	return filepath.Join(b.options.StateDir, objectsDir, objectFile(relay.FreshID(q), relay.FreshObject()))
+}
+
+// PieceSum is what follows a piece in its file.
+var PieceSum = pieceSum
+
+// PieceSize is how much of a body a piece holds.
+const PieceSize = pieceSize

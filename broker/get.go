@@ -20,6 +20,9 @@ var errNotFound = errors.New("no such message")
 // hdrBodySize: what the broker adds where it leaves the body out.
 const hdrBodySize = "Nats-Msg-Size"
 
+// hdrObjectSize: what the envelope says of a body that is stored in pieces.
+const hdrObjectSize = "Relay-Size"
+
 // getRequest is the request of the direct get API (ADR-31).
 type getRequest struct {
 	Sequence  uint64     `json:"seq,omitempty"`
@@ -41,8 +44,10 @@ type stored struct {
 
 // size is that of the body, in bytes, whether it came along or not.
 func (s *stored) size() int {
-	if n, err := strconv.Atoi(s.header.Get(hdrBodySize)); err == nil {
-		return n
+	for _, name := range []string{hdrObjectSize, hdrBodySize} {
+		if n, err := strconv.Atoi(s.header.Get(name)); err == nil {
+			return n
+		}
 	}
 	return len(s.data)
 }

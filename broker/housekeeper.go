@@ -60,9 +60,11 @@ func (h *housekeeper) run(ctx context.Context) {
 		case now := <-tick.C:
 			h.eachQueue(ctx, h.dig)
 			h.eachQueue(ctx, h.checkpoint)
+			h.eachQueue(ctx, h.measure)
 			if now.After(trim) {
 				trim = now.Add(min(trimInterval, h.b.options.JournalWindow))
 				h.eachQueue(ctx, h.trim)
+				h.eachQueue(ctx, h.sweep)
 				h.b.keys.forget(now)
 			}
 			if now.After(eventTrim) {

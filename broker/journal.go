@@ -115,6 +115,9 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 	}
 	m, err := s.message()
 	m.Run = run
+	if err == nil && m.Object != "" {
+		m.Open = contentOf(m, j.piece)
+	}
 	return m, err
 }
 

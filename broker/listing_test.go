@@ -69,13 +69,13 @@ func TestPeek(t *testing.T) {
 // One answer holds so many bodies; the list ends there and says so.
 func TestPeekOfLargeBodies(t *testing.T) {
 	b := open(t, stateDir(t), anyDisk)
-	large := strings.Repeat("x", broker.MaxBody)
-	for range relay.MaxPeekBodies/broker.MaxBody + 1 {
+	large := strings.Repeat("x", relay.MaxInline)
+	for range relay.MaxPeekBodies/relay.MaxInline + 1 {
 		accept(t, b, message("", "", large))
 	}
-	list, err := b.Peek(t.Context(), queue, relay.PeekOptions{Body: true})
+	list, err := b.Peek(t.Context(), queue, relay.PeekOptions{Body: true, Limit: 100})
 	require.NoError(t, err)
-	require.Len(t, list.Messages, relay.MaxPeekBodies/broker.MaxBody)
+	require.Len(t, list.Messages, relay.MaxPeekBodies/relay.MaxInline)
 	require.Contains(t, list.Incomplete, "32 MiB")
 }
 

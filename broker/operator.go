@@ -55,7 +55,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)), Scheduled: a.scheduledCount(q),
-		Bytes: state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
+		Bytes: state.Bytes + uint64(b.objects.queues[q].bytes.Load()), QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
 		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
 	s.SetTotals(counts.Totals)
 	if held {
@@ -119,7 +119,7 @@ func (b *Broker) underway(q relay.Queue, sequence uint64, next *time.Time) bool 
 func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
 	at := m.Stored.UTC()
 	s.InJournal, s.Route, s.Lane, s.Key, s.Sequence, s.AcceptedAt = true, m.Route, m.Lane, m.Key, m.Sequence, &at
-	s.Bytes, s.Digest, s.ReplayedFrom, s.Durability = len(m.Body), m.Digest, m.ReplayedFrom, c.String()
+	s.Bytes, s.Digest, s.ReplayedFrom, s.Durability = int(m.Length()), m.Digest, m.ReplayedFrom, c.String()
 	s.NotBefore, s.Expires, s.Urgent = given(m.NotBefore), given(m.Expires), m.Urgent
 }
 
@@ -288,6 +288,9 @@ func (b *Broker) Replay(ctx context.Context, id string) (relay.Receipt, error) {
 }
 
 func (b *Broker) acceptReplay(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
+	if large(m) {
+		return b.acceptLarge(ctx, m, b.acceptReplay)
+	}
 	if err := b.enter(len(m.Body)); err != nil {
 		return relay.Receipt{}, err
 	}

@@ -52,18 +52,35 @@ func (b *Broker) addBodies(ctx context.Context, q relay.Queue, list *relay.Messa
 	size := 0
 	for i := range list.Messages {
 		row := &list.Messages[i]
-		if size += row.Bytes; size > relay.MaxPeekBodies {
-			list.Messages = list.Messages[:i]
-			list.Incomplete = fmt.Sprintf("one answer holds %d MiB of bodies, and no more", relay.MaxPeekBodies>>20)
-			return nil
-		}
 		s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: row.Sequence})
 		if err != nil && !errors.Is(err, errNotFound) { // settled and trimmed since
 			return unavailable(err)
 		}
 		if err == nil {
-			row.Body = s.data
+			if err := b.addBody(ctx, row, s); err != nil {
+				return unavailable(err)
+			}
+		}
+		if size += len(row.Body); size > relay.MaxPeekBodies {
+			list.Messages = list.Messages[:i]
+			list.Incomplete = fmt.Sprintf("one answer holds %d MiB of bodies, and no more", relay.MaxPeekBodies>>20)
+			return nil
 		}
 	}
 	return nil
+}
+
+// addBody adds what is shown of a body.
+func (b *Broker) addBody(ctx context.Context, row *relay.MessageSummary, s *stored) error {
+	m, err := s.message()
+	if err != nil || m.Object == "" {
+		row.Body = s.data
+		return nil //nolint:nilerr // what cannot be read is shown as it is
+	}
+	m.Open, row.BodyCut = contentOf(m, b.objects.read), true
+	row.Body, err = excerpt(ctx, m)
+	if errors.Is(err, relay.ErrDamaged) {
+		return nil // audit names it
+	}
+	return err
 }

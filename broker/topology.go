@@ -38,9 +38,12 @@ const (
 // included. nats-server warns above 8 MiB.
 const MaxMessage = 8 << 20
 
-// MaxBody is how large a body may be, in bytes: what MaxMessage leaves beside
-// the envelope.
-const MaxBody = MaxMessage - 64<<10
+// How large a body may be, in bytes: by default, and at most. It is kept beside
+// the journal where it is larger than relay.MaxInline (objects.go).
+const (
+	DefaultMaxBody = 64 << 20
+	MaxBody        = 1 << 30
+)
 
 var destinationPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
@@ -202,6 +205,10 @@ func newestSubject(destination string) string { return "relay-drain." + destinat
 // reachSubject is where a drain asks how far its attempts may go.
 func reachSubject(destination string) string { return "relay-drain." + destination + ".reach" }
 
+// pieceSubject is where the drains of a destination ask for the pieces of large
+// bodies.
+func pieceSubject(destination string) string { return "relay-drain." + destination + ".piece" }
+
 // inboxPrefix is where the drains of a destination receive answers.
 func inboxPrefix(destination string) string { return "_INBOX_drain_" + destination }
 
@@ -226,13 +233,15 @@ func apiReset(stream, consumer string) string {
 
 // drainPermissions is the one list of what a drain may do, in the same process
 // or far away (DESIGN, decision 12): ask for leases, move and read its
-// consumers, read single messages of its queues, read and write its events.
+// consumers, read single messages of its queues and the pieces of their bodies, read
+// and write its events.
 func drainPermissions(destination string, queues []relay.Queue) *server.Permissions {
 	consumer := consumerName(destination)
 	publish := []string{
 		leaseSubject(destination),
 		newestSubject(destination),
 		reachSubject(destination),
+		pieceSubject(destination),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),

@@ -89,6 +89,7 @@ func (c *Config) checkLimits() error {
 		within("limits.reserve", l.Reserve, 0, 1<<50),
 		within("limits.max_waiting", l.MaxWaiting, 1, 100_000),
 		within("limits.max_body", l.MaxBody, 1<<10, broker.MaxBody),
+		within("limits.max_uploads", l.MaxUploads, 1, 1024),
 		within("limits.body_timeout", l.BodyTimeout, time.Second, 10*time.Minute),
 		within("limits.journal_window", l.JournalWindow, time.Second, 30*24*time.Hour),
 		within("limits.record_window", l.RecordWindow, time.Minute, 90*24*time.Hour),

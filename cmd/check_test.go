@@ -68,7 +68,7 @@ func TestBounds(t *testing.T) {
 		"pass_through.max_node": {ByteSize(1 << 10), ByteSize(16 << 20)}, "pass_through.max_answer": {ByteSize(1 << 10), ByteSize(1 << 30)},
 		"pass_through.stale_entries": {1, 1_000_000}, "pass_through.stale_bytes": {ByteSize(1 << 10), ByteSize(1 << 40)},
 		"limits.quota": {ByteSize(1 << 20), ByteSize(1 << 50)}, "limits.dead_letter_quota": {ByteSize(1 << 20), ByteSize(1 << 50)},
-		"limits.reserve": {ByteSize(0), ByteSize(1 << 50)}, "limits.max_body": {ByteSize(1 << 10), ByteSize(8128 << 10)},
+		"limits.reserve": {ByteSize(0), ByteSize(1 << 50)}, "limits.max_body": {ByteSize(1 << 10), ByteSize(1 << 30)}, "limits.max_uploads": {1, 1024},
 		"limits.body_timeout":   {time.Second, 10 * time.Minute},
 		"limits.journal_window": {time.Second, 720 * time.Hour}, "limits.record_window": {time.Minute, 2160 * time.Hour},
 		"limits.stop_timeout": {time.Second, 10 * time.Minute}, "limits.max_age": {time.Minute, 2160 * time.Hour},

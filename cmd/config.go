@@ -115,6 +115,7 @@ type Limits struct {
 	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`     // messages of a queue that a drain remembers
 	IndexLane       int           `yaml:"index_lane" json:"index_lane"`           // of these, of one host
 	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
+	MaxUploads      int           `yaml:"max_uploads" json:"max_uploads"`         // bodies above 1 MiB that come at one time; more get 429
 }
 
 // defaultConfig is what holds with nothing given.
@@ -128,7 +129,7 @@ func defaultConfig() Config {
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
-		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.MaxBody,
+		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
 			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, DeliveryWindow: deliveries.DefaultWindow},

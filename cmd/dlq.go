@@ -60,7 +60,7 @@ func letterListing() listing[relay.DeadLetter] {
 func dlqShow(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "show ID", Short: "Show one dead letter", Args: takes(1, "one message id"), Example: "  foreman-relay dlq show ID --body > report.json",
 		ValidArgsFunction: onlyFirst(p.completeLetters)}
-	body := c.Flags().Bool("body", false, "print the body alone, as it was accepted")
+	body := c.Flags().Bool("body", false, "print the body alone, as it was accepted; of one above 1 MiB the beginning")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return p.ask(c, func(ctx context.Context, o *handlers.Client, out *printer) error {
 			l, err := o.DeadLetter(ctx, args[0])
@@ -68,6 +68,7 @@ func dlqShow(p *program) *cobra.Command {
 				return err
 			}
 			if *body {
+				p.noteCut(l.BodyCut, l.ID, l.Bytes)
 				_, err := out.w.Write(l.Body)
 				return err
 			}

@@ -63,7 +63,7 @@ func enqueueCommand(p *program) *cobra.Command {
 }
 
 // readMessage reads a file, or stdin where none or "-" is given, bounded by what
-// any relay takes.
+// a relay takes by default.
 func readMessage(stdin io.Reader, args []string) ([]byte, error) {
 	from := stdin
 	if len(args) > 0 && args[0] != "-" {
@@ -74,12 +74,12 @@ func readMessage(stdin io.Reader, args []string) ([]byte, error) {
 		defer func() { _ = f.Close() }() // it was only read
 		from = f
 	}
-	body, err := io.ReadAll(io.LimitReader(from, broker.MaxBody+1))
+	body, err := io.ReadAll(io.LimitReader(from, broker.DefaultMaxBody+1))
 	if err != nil {
 		return nil, usage(fmt.Errorf("the message: %w", err))
 	}
-	if len(body) > broker.MaxBody {
-		return nil, relay.Refuse(relay.CodeTooLarge, "the message is larger than %d bytes, which is the most that a relay takes; nothing was stored", broker.MaxBody)
+	if len(body) > broker.DefaultMaxBody {
+		return nil, relay.Refuse(relay.CodeTooLarge, "the message is larger than %d bytes, which is the most that is sent from here; nothing was stored", broker.DefaultMaxBody)
 	}
 	return body, nil
 }

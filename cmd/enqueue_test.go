@@ -86,7 +86,7 @@ func TestEnqueueFromStdin(t *testing.T) {
 	}
 	_, err := readMessage(zeros{}, nil)
 	require.Equal(t, relay.CodeTooLarge, relay.CodeOf(err))
-	require.ErrorContains(t, err, "8323072 bytes")
+	require.ErrorContains(t, err, "67108864 bytes")
 }
 
 // zeros is a message without end.
@@ -118,4 +118,18 @@ func TestEnqueueWrongCalls(t *testing.T) {
 		require.Contains(t, errs, c.says)
 	}
 	require.Zero(t, p.accepted())
+}
+
+// A large message is taken whole; of its body as much is shown as fits a screen, and
+// that is said.
+func TestALargeMessageIsShownInPart(t *testing.T) {
+	p := startServe(t)
+	file := filepath.Join(t.TempDir(), "m")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("x", 2<<20)), 0o600))
+	_, errs, code := p.ask("enqueue", "default/foreman", file)
+	require.Zero(t, code, errs)
+	out, errs, code := p.ask("queue", "peek", "default/foreman", "--body")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, "the body has 2097152 bytes; the first 65536 of them are shown")
+	require.Contains(t, out, strings.Repeat("x", relay.MaxExcerpt)+"\n")
 }

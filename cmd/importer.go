@@ -164,7 +164,7 @@ func (i *importer) finish(err error, printRest func() error, did string) error {
 // limitOf is how large a file may be, in bytes.
 func limitOf(route string) int64 {
 	if limit := foremanRoute(route).MaxBody; limit > 0 {
-		return min(limit, broker.MaxBody)
+		return min(limit, broker.DefaultMaxBody)
 	}
-	return broker.MaxBody
+	return broker.DefaultMaxBody
 }

@@ -39,6 +39,8 @@ func followHeap(ctx context.Context) {
 	percent := gcPercent(0)
 	before := debug.SetGCPercent(percent)
 	defer debug.SetGCPercent(before)
+	limit := memoryLimit(readHeap().live)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(limit))
 	t := time.NewTicker(heapLook)
 	defer t.Stop()
 	var q quiet
@@ -49,6 +51,10 @@ func followHeap(ctx context.Context) {
 			if p := gcPercent(h.live); p != percent { // each change stops the world
 				percent = p
 				debug.SetGCPercent(p)
+			}
+			if l := memoryLimit(h.live); l != limit {
+				limit = l
+				debug.SetMemoryLimit(limit)
 			}
 			if q.over(h) {
 				debug.FreeOSMemory()
@@ -108,4 +114,13 @@ func gcPercent(live uint64) int {
 	const normal, most, step = 100, 500, 50 // more would let a sudden load take too much before the next look
 	percent := heapHeadroom * 100 / max(live, 1)
 	return int(max(normal, min(most, percent/step*step)))
+}
+
+// memoryLimit is how much memory the runtime may use before the collector and the
+// scavenger hurry, in bytes, in steps of 32 MiB: what gcPercent lets the heap grow
+// to, and what stacks and the like take. It holds what large bodies would take beyond
+// that while the collector runs, and is not met otherwise.
+func memoryLimit(live uint64) int64 {
+	const step = 32 << 20
+	return int64((live+max(heapHeadroom, live))/step+1)*step + step/2
 }

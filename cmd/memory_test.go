@@ -31,3 +31,12 @@ func TestMemoryIsGivenBackOnceAfterABurst(t *testing.T) {
 	at.held = at.live + 1<<20
 	require.Zero(t, looks(100, 1000), "there is nothing to give back")
 }
+
+// The limit is never met by what the heap may grow to anyway.
+func TestTheMemoryLimitLeavesTheHeapItsRoom(t *testing.T) {
+	const mib = 1 << 20
+	for live, want := range map[uint64]int64{0: 176 * mib, 30 * mib: 176 * mib, 60 * mib: 208 * mib, 400 * mib: 848 * mib} {
+		require.Equal(t, want, memoryLimit(live), "%d bytes live", live)
+		require.Greater(t, memoryLimit(live), int64(live)*int64(100+gcPercent(max(live, 26*mib)))/100, "%d bytes live", live)
+	}
+}

@@ -69,11 +69,21 @@ func queuePeek(p *program) *cobra.Command {
 		}
 		p.noteIncomplete(found)
 		if *body && out.tabular() {
+			for _, m := range found.Messages {
+				p.noteCut(m.BodyCut, m.ID, m.Bytes)
+			}
 			return printBodies(out, found.Messages)
 		}
 		return list(out, found.Messages, messageListing())
 	})
 	return c
+}
+
+// noteCut says that no more than the beginning of a body is shown.
+func (p *program) noteCut(cut bool, id string, bytes int) {
+	if cut {
+		p.note("%s: the body has %d bytes; the first %d of them are shown", id, bytes, min(bytes, relay.MaxExcerpt))
+	}
 }
 
 // printBodies prints each message and, below it, its body as it was accepted.

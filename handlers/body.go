@@ -26,43 +26,62 @@ type bodyRules struct {
 	contentTypes []string
 	magic        string // what the body begins with; empty: anything
 	decodeGzip   bool   // else the encoding is kept as it is
+	stream       bool   // one above relay.MaxInline is not read here but left to come
+}
+
+// requestBody is the body of a request: whole, or what has yet to come of it.
+type requestBody struct {
+	whole    []byte
+	rest     io.Reader // nil: whole is all; else whole is its beginning
+	size     int64     // of all of it; -1: not known yet
+	encoding string    // that is still on it
 }
 
 // readBody reads the body of a request: at most one byte more than the limit,
-// within the time that hurry allows. It returns the encoding that is still on it.
-func readBody(w http.ResponseWriter, r *http.Request, rules bodyRules) (body []byte, encoding string, err error) {
+// within the time that hurry allows. Where the rules say so it reads no more of a
+// large one than it takes to know that it is large.
+func readBody(w http.ResponseWriter, r *http.Request, rules bodyRules) (body requestBody, err error) {
 	if err := checkMediaType(r.Header.Get("Content-Type"), rules.contentTypes); err != nil {
-		return nil, "", err
+		return body, err
 	}
 	encoding, decode, err := contentEncoding(r.Header.Values("Content-Encoding"), rules.decodeGzip)
 	if err != nil {
-		return nil, "", err
+		return body, err
 	}
 	onWire := rules.limit
+	body.encoding, body.size = encoding, r.ContentLength
 	if decode {
-		onWire, encoding = gzipBound(rules.limit), ""
+		onWire, body.encoding, body.size = gzipBound(rules.limit), "", -1
 	}
 	if r.ContentLength > onWire {
-		return nil, "", tooLarge(rules.limit)
+		return body, tooLarge(rules.limit)
 	}
 	var src io.Reader = r.Body
 	if decode {
 		if src, err = gzip.NewReader(http.MaxBytesReader(nil, r.Body, onWire)); err != nil {
-			return nil, "", bodyError(err, rules.limit)
+			return body, bodyError(err, rules.limit)
 		}
 	}
-	body, err = readAll(src, rules.limit+1, max(0, r.ContentLength))
+	here := rules.limit
+	if rules.stream {
+		here = min(here, relay.MaxInline)
+	}
+	body.whole, err = readAll(src, here+1, max(0, r.ContentLength))
 	if err != nil {
-		return nil, "", bodyError(err, rules.limit)
+		return body, bodyError(err, rules.limit)
 	}
-	if int64(len(body)) > rules.limit {
-		return nil, "", tooLarge(rules.limit)
+	if int64(len(body.whole)) > rules.limit {
+		return body, tooLarge(rules.limit)
 	}
-	if !bytes.HasPrefix(body, []byte(rules.magic)) {
-		return nil, "", relay.Refuse(relay.CodeInvalid, "the body does not begin with %q, as what this route takes does; nothing was stored", rules.magic)
+	if !bytes.HasPrefix(body.whole, []byte(rules.magic)) {
+		return body, relay.Refuse(relay.CodeInvalid, "the body does not begin with %q, as what this route takes does; nothing was stored", rules.magic)
+	}
+	if int64(len(body.whole)) > here {
+		body.rest = src
+		return body, nil
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what follows is no reading; see hurry
-	return body, encoding, nil
+	return body, nil
 }
 
 // hurry limits the time for a request's body, whether it is read here or, after

@@ -160,7 +160,7 @@ func (e *Edge) enqueue(c echo.Context, pathOf func(relay.Route, http.Header) (st
 func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, error) {
 	name, err := single(h, headerRoute)
 	if err != nil || name == "" {
-		return relay.Route{Name: genericRoute, Method: http.MethodPost, MaxBody: e.MaxBody,
+		return relay.Route{Name: genericRoute, Method: http.MethodPost, MaxBody: e.MaxBody, Stream: true,
 			Reply: relay.Reply{Status: http.StatusAccepted}, Policy: e.Policy}, err
 	}
 	i := slices.IndexFunc(e.Routes, func(r relay.Route) bool { return r.Name == name && r.Destination == q.Destination })
@@ -188,13 +188,19 @@ func plainPath(r relay.Route, h http.Header) (string, error) {
 // take does the steps that all routes share.
 func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	req := c.Request()
-	body, encoding, err := readBody(c.Response(), req, bodyRules{limit: min(r.MaxBody, e.MaxBody), contentTypes: r.ContentTypes,
-		magic: r.Magic, decodeGzip: r.DecodeGzip})
+	limit := min(r.MaxBody, e.MaxBody)
+	body, err := readBody(c.Response(), req, bodyRules{limit: limit, contentTypes: r.ContentTypes,
+		magic: r.Magic, decodeGzip: r.DecodeGzip, stream: r.Stream})
 	if err != nil {
 		return err
 	}
-	m.Route, m.Method, m.Body, m.ContentEncoding = r.Name, r.Method, body, encoding
-	m.Digest, m.Received, m.RequestID = relay.DigestOf(body), e.Now(), requestID(c)
+	m.Route, m.Method, m.ContentEncoding = r.Name, r.Method, body.encoding
+	m.Received, m.RequestID = e.Now(), requestID(c)
+	if body.rest == nil {
+		m.Body, m.Digest = body.whole, relay.DigestOf(body.whole)
+	} else {
+		m.Size, m.Open = body.size, newIncoming(c.Response(), body, limit, e.BodyTimeout).open
+	}
 	if err := takeHeaders(m, r, req); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ const (
 func takeHeaders(m *relay.Message, r relay.Route, req *http.Request) error {
 	h := req.Header
 	m.ContentType, m.Accept = h.Get("Content-Type"), strings.Join(h.Values("Accept"), ", ")
-	if m.ContentType == "" && len(m.Body) > 0 {
+	if m.ContentType == "" && m.Length() != 0 {
 		m.ContentType = "application/octet-stream"
 	}
 	if err := headerFit("Content-Type", m.ContentType, maxNegotiation); err != nil {

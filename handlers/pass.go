@@ -210,18 +210,18 @@ func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, err
 	if err != nil {
 		return relay.PassRequest{}, err
 	}
-	body, encoding, err := readBody(c.Response(), req, bodyRules{limit: p.MaxBody})
+	body, err := readBody(c.Response(), req, bodyRules{limit: p.MaxBody})
 	if err != nil {
 		return relay.PassRequest{}, err
 	}
-	if encoding != "" {
-		return relay.PassRequest{}, relay.Refuse(relay.CodeUnsupportedMediaType, "Content-Encoding is %q; what is passed on must have none", encoding)
+	if body.encoding != "" {
+		return relay.PassRequest{}, relay.Refuse(relay.CodeUnsupportedMediaType, "Content-Encoding is %q; what is passed on must have none", body.encoding)
 	}
 	client, _, err := net.SplitHostPort(req.RemoteAddr)
 	if err != nil {
 		client = req.RemoteAddr
 	}
-	return relay.PassRequest{Method: req.Method, Path: path, Body: body, Header: passHeader(c, p), Client: client}, nil
+	return relay.PassRequest{Method: req.Method, Path: path, Body: body.whole, Header: passHeader(c, p), Client: client}, nil
 }
 
 // allow refuses a caller who may not ask.

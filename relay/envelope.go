@@ -10,8 +10,12 @@ import (
 )
 
 // EnvelopeVersion is written into every message; a reader refuses what it does
-// not know instead of guessing.
-const EnvelopeVersion = 1
+// not know instead of guessing. One whose body is stored in pieces has a version of
+// its own: who does not know of pieces would deliver an empty body.
+const (
+	EnvelopeVersion  = 1
+	envelopeOfObject = 2
+)
 
 // MaxEnvelopeValue bounds each envelope value, in bytes as stored.
 const MaxEnvelopeValue = 4096
@@ -42,6 +46,8 @@ const (
 	hdrKind            = "Relay-Kind"
 	hdrOrigin          = "Relay-Origin"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
+	hdrObject          = "Relay-Object"
+	hdrSize            = "Relay-Size" // of the body in the object's pieces
 )
 
 // ErrEnvelope is wrapped by every decoding error.
@@ -73,7 +79,12 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	set(hdrVersion, strconv.Itoa(EnvelopeVersion))
+	if m.Object == "" {
+		set(hdrVersion, strconv.Itoa(EnvelopeVersion))
+	} else {
+		set(hdrVersion, strconv.Itoa(envelopeOfObject))
+		h[hdrObject], h[hdrSize] = []string{m.Object}, []string{strconv.FormatInt(m.Size, 10)}
+	}
 	set(hdrReceived, m.Received.UTC().Format(time.RFC3339Nano))
 	for _, f := range fields {
 		if *f.value == "" {
@@ -127,10 +138,10 @@ func envelopeValue(what, value string) (string, error) {
 // DecodeEnvelope is the inverse of EncodeEnvelope; body is taken as it is.
 // Headers that are not the envelope's are ignored.
 func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
-	if v := first(h, hdrVersion); v != strconv.Itoa(EnvelopeVersion) {
-		return nil, fmt.Errorf("%w: envelope version %q, this program reads %d", ErrEnvelope, v, EnvelopeVersion)
-	}
 	m := &Message{Body: body, SettledBefore: first(h, hdrSettledBefore) == "yes"}
+	if err := m.decodeVersion(h); err != nil {
+		return nil, err
+	}
 	for _, f := range m.textFields() {
 		v, err := url.PathUnescape(first(h, f.name))
 		if err != nil {
@@ -181,6 +192,23 @@ func envelopeTime(h map[string][]string, name string) (time.Time, error) {
 		return t, fmt.Errorf("%w: header %s: %w", ErrEnvelope, name, err)
 	}
 	return t, nil
+}
+
+// decodeVersion reads what depends on the version: where the body is.
+func (m *Message) decodeVersion(h map[string][]string) (err error) {
+	switch v := first(h, hdrVersion); v {
+	case strconv.Itoa(EnvelopeVersion):
+		return nil
+	case strconv.Itoa(envelopeOfObject):
+		m.Object, m.Body = first(h, hdrObject), nil
+		m.Size, err = strconv.ParseInt(first(h, hdrSize), 10, 64)
+		if _, _, ok := ParseObject(m.Object); !ok || err != nil || m.Size < 0 {
+			return fmt.Errorf("%w: object %q of %q bytes", ErrEnvelope, m.Object, first(h, hdrSize))
+		}
+		return nil
+	default:
+		return fmt.Errorf("%w: envelope version %q, this program reads %d and %d", ErrEnvelope, v, EnvelopeVersion, envelopeOfObject)
+	}
 }
 
 // decodeKept reads the further headers that travel.

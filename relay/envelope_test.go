@@ -40,10 +40,39 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	require.Equal(t, Entry{}, e)
 }
 
+// A message whose body is elsewhere has a version that older programs refuse: they
+// would deliver an empty body.
+func TestEnvelopeOfALargeBody(t *testing.T) {
+	m := sample()
+	m.Body, m.Object, m.Size = nil, ObjectName(FreshObject(), 3), 1<<40
+	h, err := EncodeEnvelope(m)
+	require.NoError(t, err)
+	require.Equal(t, []string{"2"}, h[hdrVersion])
+	got, err := DecodeEnvelope(h, nil)
+	require.NoError(t, err)
+	require.Equal(t, m, got)
+	require.EqualValues(t, 1<<40, got.Length())
+	_, err = got.Content(t.Context())
+	require.ErrorIs(t, err, ErrDamaged)
+	for name, change := range map[string]func(h map[string][]string){
+		"no object":      func(h map[string][]string) { delete(h, hdrObject) },
+		"a path":         func(h map[string][]string) { h[hdrObject] = []string{"../../../etc-1"} },
+		"no pieces":      func(h map[string][]string) { h[hdrObject] = []string{ObjectName(FreshObject(), 0)} },
+		"no size":        func(h map[string][]string) { delete(h, hdrSize) },
+		"less than none": func(h map[string][]string) { h[hdrSize] = []string{"-1"} },
+	} {
+		h, err := EncodeEnvelope(m)
+		require.NoError(t, err)
+		change(h)
+		_, err = DecodeEnvelope(h, nil)
+		require.ErrorIs(t, err, ErrEnvelope, name)
+	}
+}
+
 func TestEnvelopeRefuses(t *testing.T) {
 	for name, change := range map[string]func(h map[string][]string){
 		"no version":           func(h map[string][]string) { delete(h, hdrVersion) },
-		"a later version":      func(h map[string][]string) { h[hdrVersion] = []string{"2"} },
+		"a later version":      func(h map[string][]string) { h[hdrVersion] = []string{"3"} },
 		"no id":                func(h map[string][]string) { delete(h, hdrID) },
 		"another queue's id":   func(h map[string][]string) { h[hdrID] = []string{KeyedID(Queue{"other", "foreman"}, "k")} },
 		"no time":              func(h map[string][]string) { delete(h, hdrReceived) },

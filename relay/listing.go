@@ -13,6 +13,7 @@ const (
 	MaxMessageLimit     = 10_000
 	MaxMessagesScanned  = 100_000  // envelopes that one listing reads, over all queues
 	MaxPeekBodies       = 32 << 20 // bytes of bodies in one answer
+	MaxExcerpt          = 64 << 10 // bytes of a body above MaxInline that are shown
 )
 
 // PeekOptions limit a peek. Limit 0 means DefaultPeekLimit.
@@ -68,8 +69,9 @@ type MessageSummary struct {
 	Bytes        int        `json:"bytes"`
 	Attempts     int        `json:"attempts"` // that have failed; known while it waits
 	NextAttempt  *time.Time `json:"next_attempt,omitempty"`
-	Reason       string     `json:"reason,omitempty"` // why it waits
-	Body         []byte     `json:"body,omitempty"`   // of a peek that asked for it
+	Reason       string     `json:"reason,omitempty"`   // why it waits
+	Body         []byte     `json:"body,omitempty"`     // of a peek that asked for it
+	BodyCut      bool       `json:"body_cut,omitempty"` // Body is the beginning, MaxExcerpt bytes of it
 
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	Expires   *time.Time `json:"expires,omitempty"`

@@ -1,9 +1,13 @@
 package relay
 
-import "time"
+import (
+	"context"
+	"io"
+	"time"
+)
 
-// Message is one accepted request. Everything but Body travels in the envelope
-// (see envelope.go); Body is stored and delivered unchanged.
+// Message is one accepted request. Everything but the body travels in the envelope
+// (see envelope.go); the body is stored and delivered unchanged.
 type Message struct {
 	ID    string // public id; begins with the token of its queue
 	Queue Queue
@@ -20,7 +24,7 @@ type Message struct {
 	Header          map[string]string // further headers that travel; nil: none
 
 	Received      time.Time // by the edge's clock
-	Digest        string    // SHA-256 of Body, hexadecimal
+	Digest        string    // SHA-256 of the body, hexadecimal
 	ReplayedFrom  string    // id of the dead letter this one replays
 	SettledBefore bool      // its key was settled earlier, beyond the journal
 	Body          []byte
@@ -37,6 +41,11 @@ type Message struct {
 	NotBefore time.Time // by the edge's clock; zero: at once
 	Expires   time.Time // by the edge's clock; zero: its route's age alone
 	Urgent    bool      // before the bulk of its queue
+
+	// A body that is not in Body: see body.go.
+	Object string // the pieces in which it is stored; empty: it is in Body
+	Size   int64  // of the body that Open reads, in bytes; -1: not known before it was read
+	Open   func(ctx context.Context) (io.ReadCloser, error)
 }
 
 // ScheduledAt says whether the message is not due at now.

@@ -54,7 +54,7 @@ type QueueStatus struct {
 	Duplicate  uint64 `json:"duplicate"`
 
 	OldestAgeSeconds float64 `json:"oldest_age_seconds"` // of the oldest pending message
-	Bytes            uint64  `json:"bytes"`              // of the journal on disk
+	Bytes            uint64  `json:"bytes"`              // of journal and large bodies on disk
 	QuotaBytes       uint64  `json:"quota_bytes"`
 	Paused           bool    `json:"paused"`
 	Pause            *Pause  `json:"pause,omitempty"` // of a paused queue: who, when, why
@@ -131,7 +131,8 @@ type DeadLetter struct {
 	Bytes        int       `json:"bytes"`
 	ContentType  string    `json:"content_type,omitempty"`
 	Path         string    `json:"path,omitempty"`
-	Body         []byte    `json:"body,omitempty"` // only of a single letter
+	Body         []byte    `json:"body,omitempty"`     // only of a single letter
+	BodyCut      bool      `json:"body_cut,omitempty"` // Body is the beginning, MaxExcerpt bytes of it
 }
 
 // Queue is the name of the row's queue.

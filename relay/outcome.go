@@ -32,6 +32,7 @@ const (
 	// ReasonAmbiguous: it was sent, nobody knows what came of it, and its route
 	// is not tried again then.
 	ReasonAmbiguous = "ambiguous"
+	ReasonDamaged   = "damaged" // its body, stored in pieces, is not what was accepted
 
 	// Why a message waits.
 	ReasonServerError = "server_error"

@@ -40,6 +40,10 @@ type Route struct {
 	Reply  Reply
 	Policy Policy
 	Urgent bool // before the bulk of its queue, unless the sender says otherwise
+
+	// Stream: neither lane nor key nor anything else depends on the body, so that a
+	// large one is stored while it comes.
+	Stream bool
 }
 
 // LaneRule finds the ordering key: the first of From that gives one.

@@ -140,11 +140,18 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	if err == nil {
 		req, err = c.request(ctx, m, d)
 	}
+	var unread *bodyError
+	if errors.As(err, &unread) {
+		return unread.result()
+	}
 	if err != nil {
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
 	}
 	answer := c.do(req)
 	answer.Sent = sent.Load()
+	if errors.As(d.large.failure(), &unread) && unread.outweighs(answer) {
+		return unread.result()
+	}
 	return Classify(m.Route, answer, c.options.Now())
 }
 
@@ -163,6 +170,11 @@ func (c *Client) request(ctx context.Context, m *relay.Message, d delivery) (*ht
 	}
 	if method == http.MethodGet { // without this, package http would send it again by itself
 		req.Body, req.GetBody = io.NopCloser(bytes.NewReader(d.body)), nil
+	}
+	if d.large != nil {
+		if err := d.large.attach(req); err != nil {
+			return nil, err
+		}
 	}
 	headers := map[string]string{"Content-Type": d.contentType, "Accept": m.Accept,
 		"Content-Encoding": d.contentEncoding, "X-Request-Id": m.RequestID, "User-Agent": c.options.UserAgent,

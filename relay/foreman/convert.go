@@ -11,6 +11,7 @@ import (
 type delivery struct {
 	path, contentType, contentEncoding string
 	body                               []byte
+	large                              *largeBody // nil: body is all
 }
 
 // conversion makes it of a message; an error means that this will never succeed,
@@ -27,11 +28,14 @@ var conversions = map[string]conversion{
 }
 
 // convert does one message at a time: a conversion may need many times the
-// message's size.
+// message's size, and all of its body.
 func (c *Client) convert(ctx context.Context, m *relay.Message) (delivery, error) {
 	d := delivery{path: m.Path, contentType: m.ContentType, contentEncoding: m.ContentEncoding, body: m.Body}
 	f, ok := conversions[m.Route]
 	if !ok {
+		if m.Object != "" {
+			d.large = &largeBody{message: m}
+		}
 		return d, nil
 	}
 	select {
@@ -40,5 +44,10 @@ func (c *Client) convert(ctx context.Context, m *relay.Message) (delivery, error
 	case <-ctx.Done():
 		return d, ctx.Err()
 	}
-	return f(ctx, c.options, m)
+	whole := *m
+	var err error
+	if whole.Body, err = m.Load(ctx); err != nil {
+		return d, &bodyError{err}
+	}
+	return f(ctx, c.options, &whole)
 }

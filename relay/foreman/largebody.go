@@ -1,0 +1,101 @@
+package foreman
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// largeBody is a body that is read while it is sent, and perhaps again from its
+// beginning: package http does that by itself where a connection was closed before
+// anything was sent on it.
+type largeBody struct {
+	message *relay.Message
+
+	mu  sync.Mutex
+	err error
+}
+
+// open begins to read. What stops the reading before the end stops the request:
+// the destination was told a length, and sees that the body is not whole.
+func (b *largeBody) open(ctx context.Context) (io.ReadCloser, error) {
+	r, err := b.message.Content(ctx)
+	if err != nil {
+		b.fail(err)
+		return nil, &bodyError{err}
+	}
+	return &watched{r, b}, nil
+}
+
+func (b *largeBody) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = &bodyError{err}
+	}
+}
+
+// failure is why the body could not be read; nil: it could.
+func (b *largeBody) failure() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// watched notes why reading fails: what package http makes of it is about the
+// connection. The end of the attempt is no such reason.
+type watched struct {
+	io.ReadCloser
+	body *largeBody
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		w.body.fail(err)
+	}
+	return n, err
+}
+
+// attach makes a request send the body.
+func (b *largeBody) attach(req *http.Request) error {
+	body, err := b.open(req.Context())
+	if err != nil {
+		return err
+	}
+	req.Body, req.ContentLength, req.GetBody = body, b.message.Size, nil
+	if req.Method == http.MethodGet { // see request
+		return nil
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return b.open(req.Context()) }
+	return nil
+}
+
+// bodyError: the message's body could not be read from the broker. That says
+// nothing of the destination.
+type bodyError struct{ error }
+
+func (e *bodyError) Unwrap() error { return e.error }
+
+// outweighs says whether it is the reason for an answer, or for there being none: a
+// destination that has seen half a body may have answered that.
+func (e *bodyError) outweighs(a relay.Answer) bool {
+	return a.Status == 0 || a.Status > 299 && errors.Is(e.error, relay.ErrDamaged)
+}
+
+// result judges it: what is damaged stays so, and is buried. Else the attempt does
+// not count, unless the destination turns out to be away anyway.
+func (e *bodyError) result() relay.Result {
+	detail := relay.Excerpt([]byte(e.Error()))
+	if errors.Is(e.error, relay.ErrDamaged) {
+		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonDamaged, Detail: detail}
+	}
+	return relay.Result{Class: relay.ClassUnavailable, Confirmed: relay.ClassOutage, Reason: relay.ReasonUnavailable, Detail: detail}
+}
