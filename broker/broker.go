@@ -30,6 +30,10 @@ type Options struct {
 	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 
+	// Routes say what may be changed in a letter that is replayed; none: headers
+	// that travel in any case, and bodies.
+	Routes []relay.Route
+
 	Log zerolog.Logger
 
 	flush         func() error  // tests only: the barrier's sync, whatever the filesystem

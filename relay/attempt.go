@@ -36,10 +36,18 @@ func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 		t.x.putBack(*e)
 	case m.SettledBefore:
 		t.settle(*e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+	case m.Buried != "": // imported as a letter; the edge settles it too, and once counts
+		t.settle(*e, Outcome{State: Dead, Reason: m.Buried}, Result{})
+	case t.Knows != nil && !t.Knows(m.Route):
+		t.settle(*e, Outcome{State: Dead, Reason: ReasonRouteGone}, Result{Detail: routeGoneText(m.Route)})
 	default:
 		return m, true
 	}
 	return nil, false
+}
+
+func routeGoneText(route string) string {
+	return Excerpt([]byte("this drain knows no route \"" + route + "\"; run one that does, and replay the letter"))
 }
 
 // fetch reads the body, again and again while the broker is away.

@@ -21,7 +21,7 @@ type Registrar interface {
 	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
 }
 
-// DrainOptions make a Drain; all fields but Observe are needed.
+// DrainOptions make a Drain; all fields but Observe, Nudged and Knows are needed.
 type DrainOptions struct {
 	Instance       string        // of this drain on this machine; its lock is held
 	Session        string        // of this process run
@@ -40,6 +40,9 @@ type DrainOptions struct {
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
+	// Knows says whether a route is one of the destination's; a message of another
+	// becomes a dead letter. nil: every one is.
+	Knows func(route string) bool
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -175,7 +178,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe, Knows: d.Knows}}
 	d.posts[q.Token()] = p
 	return p
 }

@@ -36,6 +36,7 @@ const (
 	hdrDigest          = "Relay-Digest"
 	hdrReplayedFrom    = "Relay-Replayed-From"
 	hdrSettledBefore   = "Relay-Settled-Before"
+	hdrBuried          = "Relay-Dead-Reason"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 )
 
@@ -107,7 +108,7 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 	if v := first(h, hdrVersion); v != strconv.Itoa(EnvelopeVersion) {
 		return nil, fmt.Errorf("%w: envelope version %q, this program reads %d", ErrEnvelope, v, EnvelopeVersion)
 	}
-	m := &Message{Body: body, SettledBefore: first(h, hdrSettledBefore) == "yes"}
+	m := &Message{Body: body, SettledBefore: first(h, hdrSettledBefore) == "yes", Buried: first(h, hdrBuried)}
 	for _, f := range m.textFields() {
 		v, err := url.PathUnescape(first(h, f.name))
 		if err != nil {

@@ -40,8 +40,10 @@ type wireEvent struct {
 	Link     string `json:"l,omitempty"`
 }
 
-// Encode is the stored form of the event.
+// Encode is the stored form of the event. A reason out of the closed set is
+// stored as ReasonUnclassified.
 func (e Event) Encode() ([]byte, error) {
+	e.classify()
 	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
@@ -49,7 +51,8 @@ func (e Event) Encode() ([]byte, error) {
 	return json.Marshal(w)
 }
 
-// DecodeEvent reads the stored form.
+// DecodeEvent reads the stored form; a reason out of the closed set is read as
+// ReasonUnclassified.
 func DecodeEvent(b []byte) (Event, error) {
 	var w wireEvent
 	if err := json.Unmarshal(b, &w); err != nil {
@@ -63,5 +66,6 @@ func DecodeEvent(b []byte) (Event, error) {
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}
+	e.classify() // a newer drain may know more of them
 	return e, nil
 }

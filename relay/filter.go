@@ -15,6 +15,9 @@ type DeadLetterFilter struct {
 	Since time.Time // of their death
 	Where []Condition
 	Limit int
+	// After is the Place behind which a listing of one queue goes on, in the order
+	// of places.
+	After uint64
 }
 
 // DefaultDeadLetterLimit is how many dead letters a listing holds unless told.

@@ -27,6 +27,8 @@ type Message struct {
 
 	Sequence uint64    // in the queue's journal; 0 before it is stored
 	Stored   time.Time // by the broker's clock; zero before it is stored
+
+	Buried string // the reason of a letter, also of one that was imported; never delivered
 }
 
 // State is where a message stands; docs/states.md has the picture.

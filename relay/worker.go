@@ -34,6 +34,8 @@ type Worker struct {
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
+	// Knows says whether a route is one of the destination's; nil: every one is.
+	Knows func(route string) bool
 
 	index atomic.Pointer[index] // of the running term
 }

@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/theforeman/foreman-relay/relay"
+)
+
+// Replay accepts a letter again. The new message's id follows from the letter's
+// alone, so that a letter has one replay: one that was cut short can be given
+// again, and another edit of it is refused, because the first one may have been
+// delivered.
+func (b *Broker) Replay(ctx context.Context, id string, e relay.Edit) (relay.Receipt, error) {
+	l, err := b.openLetter(ctx, id)
+	if err != nil {
+		return relay.Receipt{}, err
+	}
+	m := l.message
+	if err := e.Apply(m, b.route(l.queue, m.Route)); err != nil {
+		return relay.Receipt{}, err
+	}
+	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore, m.Buried = relay.ReplayID(l.queue, id), id, time.Now(), false, ""
+	// What is stored is recorded too, whoever waits no more for the answer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.options.acceptTimeout)
+	defer cancel()
+	receipt, first, err := b.acceptReplay(ctx, m)
+	if err != nil {
+		return receipt, err
+	}
+	err = b.resolve(ctx, l.queue, relay.Event{Sequence: l.Sequence, ID: id, State: relay.Superseded, Reason: relay.ReasonReplayed, Link: m.ID})
+	if err == nil && first != nil && !sameRequest(first, m) {
+		return relay.Receipt{}, relay.Refuse(relay.CodeConflict,
+			"the letter %s was replayed before, with another edit, as %s: that one counts, and the letter is superseded by it", id, m.ID)
+	}
+	return receipt, err
+}
+
+// route is what is known of a route by its name; of one that is not known, the
+// name alone.
+func (b *Broker) route(q relay.Queue, name string) relay.Route {
+	for _, r := range b.options.Routes {
+		if r.Name == name && r.Destination == q.Destination {
+			return r
+		}
+	}
+	return relay.Route{Name: name}
+}
+
+// acceptReplay stores the message; first is the one that was stored before under
+// its id.
+func (b *Broker) acceptReplay(ctx context.Context, m *relay.Message) (r relay.Receipt, first *relay.Message, err error) {
+	if err := b.enter(len(m.Body)); err != nil {
+		return r, nil, err
+	}
+	defer b.leave(len(m.Body))
+	err = b.store(ctx, m)
+	accepted := m.Received
+	var taken *storedBefore
+	switch {
+	case errors.As(err, &taken):
+		first, accepted = taken.Message, taken.Received
+	case err != nil:
+		return r, nil, refusal(err, m)
+	}
+	if err := b.sync(ctx); err != nil {
+		return r, nil, unknown(err)
+	}
+	return b.receipt(m, accepted, first != nil), first, nil
+}
+
+// sameRequest says whether two messages ask the same of the destination.
+func sameRequest(x, y *relay.Message) bool {
+	return x.Digest == y.Digest && x.ContentType == y.ContentType && x.Accept == y.Accept && x.Lane == y.Lane && maps.Equal(x.Header, y.Header)
+}
