@@ -69,7 +69,7 @@ func replaceWord(text, word, by string) string {
 		}
 		end := i + len(word)
 		out.WriteString(text[:i])
-		if wordByte(lower, i-1) || wordByte(lower, end) {
+		if joined(lower, i-1, -1) || joined(lower, end, 1) {
 			out.WriteString(text[i:end])
 		} else {
 			out.WriteString(by)
@@ -78,7 +78,12 @@ func replaceWord(text, word, by string) string {
 	}
 }
 
-// wordByte says whether the byte at i belongs to a word.
+// joined says whether the byte at i belongs to the same word; a dot does, where
+// the word goes on behind it.
+func joined(s string, i, step int) bool {
+	return wordByte(s, i) || i >= 0 && i < len(s) && s[i] == '.' && wordByte(s, i+step)
+}
+
 func wordByte(s string, i int) bool {
 	if i < 0 || i >= len(s) {
 		return false
