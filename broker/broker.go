@@ -94,6 +94,8 @@ type Broker struct {
 	house    *housekeeper
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
+
+	importing sync.Mutex // one letter at a time: looking for it and storing it are one
 }
 
 // Open locks the state directory, starts the embedded broker, recovers every

@@ -72,3 +72,13 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 	_, err := publish(ctx, b.nc, nats.NewMsg(subject), make([]byte, 64<<10))
 	return err
 }
+
+// StoreImport is an import that ends before it is recorded, as by a crash.
+func StoreImport(ctx context.Context, b *Broker, x relay.ExportedLetter) error {
+	i, err := b.newImport(x)
+	if err != nil {
+		return err
+	}
+	_, err = i.accept(ctx)
+	return err
+}

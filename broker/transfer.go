@@ -56,6 +56,8 @@ func (b *Broker) ImportDeadLetter(ctx context.Context, x relay.ExportedLetter) (
 		return relay.ImportedLetter{}, err
 	}
 	defer b.leave(len(i.body))
+	b.importing.Lock()
+	defer b.importing.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.options.acceptTimeout)
 	defer cancel()
 	done := relay.ImportedLetter{ID: x.ID, Queue: x.Queue}
@@ -158,8 +160,8 @@ func (i *letterImport) accept(ctx context.Context) (uint64, error) {
 		return 0, unavailable(err)
 	default:
 		last = first.Sequence
-		if state := i.b.stateOf(first); !state.Settled() && first.Buried != "" {
-			return last, nil // an import that was cut short
+		if state := i.b.stateOf(first); first.Buried != "" && (!state.Settled() || state == relay.Dead) {
+			return last, nil // an import that was cut short, or that a drain has just settled
 		} else if err := importable(i.message, first, state); err != nil {
 			return 0, err
 		}
