@@ -73,7 +73,7 @@ func (b *Broker) ImportDeadLetter(ctx context.Context, x relay.ExportedLetter) (
 		return done, err
 	}
 	return done, b.resolve(ctx, x.Queue, relay.Event{Sequence: done.Sequence, ID: x.ID, State: relay.Dead, Attempt: x.Attempts,
-		Status: x.Status, Reason: x.Reason, Detail: relay.Excerpt([]byte(x.Detail)), Keyed: i.message.Key != ""})
+		Status: x.Status, Reason: x.Reason, Detail: x.Detail, Keyed: i.message.Key != ""})
 }
 
 // same refuses a letter that differs from the one that is there.
@@ -137,10 +137,12 @@ func (i *letterImport) check(x relay.ExportedLetter) error {
 		return relay.Refuse(relay.CodeInvalid, "letter %s of %s: its envelope is that of %s of %s", x.ID, x.Queue, m.ID, m.Queue)
 	case relay.DigestOf(i.body) != m.Digest:
 		return relay.Refuse(relay.CodeInvalid, "letter %s: its body is not the one that was accepted (SHA-256)", x.ID)
+	case len(x.Detail) > relay.MaxDetail:
+		return relay.Refuse(relay.CodeInvalid, "letter %s: its detail has %d bytes, more than %d", x.ID, len(x.Detail), relay.MaxDetail)
 	case !routePattern.MatchString(m.Route):
 		return relay.Refuse(relay.CodeInvalid, "letter %s: %q is no name of a route", x.ID, m.Route)
 	}
-	d := death{reason: x.Reason, at: x.DiedAt, attempts: x.Attempts, status: x.Status, detail: relay.Excerpt([]byte(x.Detail)), history: x.History}
+	d := death{reason: x.Reason, at: x.DiedAt, attempts: x.Attempts, status: x.Status, detail: x.Detail, history: x.History}
 	if err := d.write(i.header); err != nil {
 		return relay.Refuse(relay.CodeInvalid, "letter %s: %s", x.ID, err.Error())
 	}

@@ -197,6 +197,7 @@ func TestAnImportIsRefused(t *testing.T) {
 	refused(relay.CodeInvalid, "is no header of an envelope", func(y *relay.ExportedLetter) { y.Envelope["Relay-Dead-Sequence"] = "1" })
 	refused(relay.CodeInvalid, "is no header of an envelope", func(y *relay.ExportedLetter) { y.Envelope["Relay-X"] = "a\r\nb: c" })
 	refused(relay.CodeInvalid, `"a.>" is no name of a route`, func(y *relay.ExportedLetter) { y.Envelope["Relay-Route"] = "a.>" })
+	refused(relay.CodeInvalid, "its detail has 2000 bytes", func(y *relay.ExportedLetter) { y.Detail = strings.Repeat("a", 2000) })
 	refused(relay.CodeInvalid, "envelope version", func(y *relay.ExportedLetter) { y.Envelope["Relay-Version"] = "99" })
 	refused(relay.CodeTooLarge, "its envelope has more than", func(y *relay.ExportedLetter) { y.Envelope["Relay-Kept-A"] = strings.Repeat("a", 70_000) })
 	refused(relay.CodeTooLarge, "more than", func(y *relay.ExportedLetter) { y.SetBody(make([]byte, broker.MaxBody+1)) })

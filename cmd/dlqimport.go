@@ -23,7 +23,7 @@ func dlqImport(p *program) *cobra.Command {
 		Example: "  foreman-relay dlq import letters.jsonl\n  ssh edge1 foreman-relay dlq export | foreman-relay dlq import"}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return p.ask(c, func(ctx context.Context, o *handlers.Client, out *printer) error {
-			file, err := p.input(args)
+			file, err := inputOf(c.InOrStdin(), args)
 			if err != nil {
 				return err
 			}
@@ -39,10 +39,10 @@ func dlqImport(p *program) *cobra.Command {
 	return c
 }
 
-// input opens the file that is named, or stdin.
-func (p *program) input(args []string) (io.ReadCloser, error) {
+// inputOf opens the file that is named, or stdin.
+func inputOf(stdin io.Reader, args []string) (io.ReadCloser, error) {
 	if len(args) == 0 || args[0] == "-" {
-		return io.NopCloser(os.Stdin), nil
+		return io.NopCloser(stdin), nil
 	}
 	file, err := os.Open(args[0])
 	return file, usage(err)
