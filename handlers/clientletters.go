@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -68,11 +69,14 @@ func (c *Client) ImportDeadLetter(ctx context.Context, x relay.ExportedLetter) (
 
 func letterPath(id string) string { return "/dead-letters/" + url.PathEscape(id) }
 
-// send posts a value as JSON.
+// send posts a value as JSON, with < and > as they are: they may be part of what
+// is set in a body.
 func (c *Client) send(ctx context.Context, path string, v, reply any) error {
-	content, err := json.Marshal(v)
-	if err != nil {
+	var content bytes.Buffer
+	e := json.NewEncoder(&content)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return &relay.Error{Code: relay.CodeMalformed, Detail: "the request cannot be made", Err: err}
 	}
-	return c.exchange(ctx, http.MethodPost, adminPrefix+path, http.Header{"Content-Type": {"application/json"}}, content, reply)
+	return c.exchange(ctx, http.MethodPost, adminPrefix+path, http.Header{"Content-Type": {"application/json"}}, content.Bytes(), reply)
 }
