@@ -76,8 +76,8 @@ func (b *Broker) unbury(ctx context.Context, q relay.Queue, id string) error {
 // DeadLetters lists letters without bodies: of all queues the oldest death
 // first, of one queue in the order in which they were buried.
 func (b *Broker) DeadLetters(ctx context.Context, f relay.DeadLetterFilter) ([]relay.DeadLetter, error) {
-	if f.After > 0 && f.Queue == nil {
-		return nil, relay.Refuse(relay.CodeMalformed, "a listing goes on after a place in one queue only: name the queue")
+	if err := f.Check(); err != nil {
+		return nil, err
 	}
 	limit := orElse(f.Limit, relay.DefaultDeadLetterLimit)
 	letters := []relay.DeadLetter{}

@@ -183,7 +183,9 @@ func (i *letterImport) accept(ctx context.Context) (uint64, error) {
 }
 
 func (i *letterImport) store(ctx context.Context, last uint64) (uint64, error) {
-	subject, err := messageSubject(i.message)
+	apart := *i.message
+	apart.Lane = "" // in a lane of its own it is before nobody, and no newer fact of its host
+	subject, err := messageSubject(&apart)
 	if err != nil {
 		return 0, err
 	}

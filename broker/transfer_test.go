@@ -141,6 +141,22 @@ func TestAnImportThatWasCutShort(t *testing.T) {
 	}
 }
 
+// A letter that is imported stands before nobody of its host, even while it is
+// not settled.
+func TestAnImportedLetterHasALaneOfItsOwn(t *testing.T) {
+	from, to := open(t, stateDir(t), nil), open(t, stateDir(t), nil)
+	drain(t, from, newDestination(rejected), nil)
+	r := accept(t, from, message("host", "k", "x"))
+	status(t, from, settled)
+	x, _ := exported(t, from, r.ID)
+	require.NoError(t, broker.StoreImport(t.Context(), to, x))
+	for i, want := range []bool{false, true} {
+		e, err := to.Why(t.Context(), accept(t, to, message("host", "", "later")).ID)
+		require.NoError(t, err)
+		require.Equal(t, want, e.Ahead != nil, "message %d", i)
+	}
+}
+
 func TestTwoImportsAtOneTimeMakeOneLetter(t *testing.T) {
 	from, to := open(t, stateDir(t), nil), open(t, stateDir(t), nil)
 	drain(t, from, newDestination(rejected), nil)

@@ -124,6 +124,9 @@ func (o *operator) Why(ctx context.Context, id string) (relay.Explanation, error
 }
 
 func (o *operator) DeadLetters(_ context.Context, f relay.DeadLetterFilter) ([]relay.DeadLetter, error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
 	found := []relay.DeadLetter{}
 	for _, id := range []string{letterID, relay.KeyedID(queue, "another")} {
 		l, there := o.letters[id]
@@ -286,8 +289,10 @@ func story(o relay.Operator) []any {
 		report, err := o.Causes(ctx, f)
 		tell(report, err)
 	}
-	letters, err = o.DeadLetters(ctx, relay.DeadLetterFilter{Queue: &queue, After: 4})
-	tell(letters, err)
+	for _, f := range []relay.DeadLetterFilter{{Queue: &queue, After: 4}, {Queue: &queue, After: 3}, {After: 3}, {Limit: relay.MaxDeadLetterLimit + 1}} {
+		letters, err = o.DeadLetters(ctx, f)
+		tell(letters, err)
+	}
 	var each []string
 	err = relay.EachDeadLetter(ctx, o, relay.DeadLetterFilter{}, func(l relay.DeadLetter) error {
 		each = append(each, l.ID)

@@ -46,6 +46,9 @@ func (h *History) drop(n int) {
 // more than 12 KiB: the oldest events go first. Empty where nothing fits.
 func (h *History) Encode(atMost int) (string, error) {
 	kept := History{Events: append([]EventStatus(nil), h.Events...), Dropped: h.Dropped}
+	if more := len(kept.Events) - MaxHistory; more > 0 {
+		kept.drop(more)
+	}
 	for len(kept.Events) > 0 {
 		text, err := kept.pack()
 		if err != nil || len(text) <= min(atMost, maxHistoryBytes) {

@@ -67,6 +67,21 @@ func TestAHistoryOfManyDifferentTextsFits(t *testing.T) {
 	require.Equal(t, MaxHistory, got.Events[len(got.Events)-1].Attempt)
 }
 
+// One that was not made by Add, in an export that somebody edited say, is bounded
+// as well.
+func TestAHistoryFromElsewhereIsCut(t *testing.T) {
+	h := &History{}
+	for n := range 1000 {
+		h.Events = append(h.Events, attempted(n, ""))
+	}
+	text, err := h.Encode(1 << 20)
+	require.NoError(t, err)
+	got, err := DecodeHistory(text)
+	require.NoError(t, err)
+	require.Len(t, got.Events, MaxHistory)
+	require.Equal(t, 1000-MaxHistory, got.Dropped)
+}
+
 func TestABrokenHistoryIsAnError(t *testing.T) {
 	for _, text := range []string{"ä", "AAAA", "YQ"} {
 		_, err := DecodeHistory(text)
