@@ -22,7 +22,7 @@ func (b *Broker) Replay(ctx context.Context, id string, e relay.Edit) (relay.Rec
 	if err := e.Apply(m, b.route(l.queue, m.Route)); err != nil {
 		return relay.Receipt{}, err
 	}
-	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore, m.Buried = relay.ReplayID(l.queue, id), id, time.Now(), false, ""
+	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore = relay.ReplayID(l.queue, id), id, time.Now(), false
 	// What is stored is recorded too, whoever waits no more for the answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.options.acceptTimeout)
 	defer cancel()
