@@ -94,6 +94,25 @@ func TestALongHistoryIsCut(t *testing.T) {
 	balanced(t, b)
 }
 
+// Attempts whose events are gone when the letter is made are counted.
+func TestWhatIsGoneOfAHistoryIsCounted(t *testing.T) {
+	b := open(t, stateDir(t), func(o *broker.Options) { o.RecordWindow = time.Second })
+	r := accept(t, b, message("host", "", "x"))
+	e := relay.Event{Sequence: 1, ID: r.ID, State: relay.Waiting, Reason: relay.ReasonServerError, Next: time.Now()}
+	for e.Attempt = 1; e.Attempt <= 2; e.Attempt++ {
+		require.NoError(t, broker.Record(t.Context(), b, queue, e))
+	}
+	require.Eventually(t, func() bool {
+		events, err := broker.Events(t.Context(), b, queue.Destination)
+		return err == nil && events == 0
+	}, 20*time.Second, 20*time.Millisecond)
+	e.State, e.Reason = relay.Dead, relay.ReasonMaxAttempts
+	require.NoError(t, broker.Record(t.Context(), b, queue, e))
+	l, err := b.DeadLetter(t.Context(), r.ID)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2, 3}, []int{len(l.History.Events), l.History.Dropped, l.Attempts})
+}
+
 func TestTheHistoryOfALetterThatNeverWaited(t *testing.T) {
 	b := open(t, stateDir(t), nil)
 	drain(t, b, newDestination(rejected), nil)

@@ -77,6 +77,7 @@ func eachOfQueue(ctx context.Context, o Operator, f DeadLetterFilter, visit func
 		if err != nil {
 			return left, err
 		}
+		before := f.After
 		for i := range page {
 			f.After = max(f.After, page[i].Place)
 			if err := visit(page[i]); err != nil {
@@ -85,6 +86,9 @@ func eachOfQueue(ctx context.Context, o Operator, f DeadLetterFilter, visit func
 		}
 		if left -= len(page); len(page) < f.Limit {
 			break
+		}
+		if f.After == before { // an older relay knows no places
+			return left, Refuse(CodeInternal, "the listing of the dead letters of %s does not go on; is the relay older than this program?", f.Queue)
 		}
 	}
 	return left, nil
