@@ -79,8 +79,19 @@ func newLetterFlags(p *program, c *cobra.Command, limit func() (int, error)) let
 	for _, field := range shortConditions {
 		c.Flags().String(field, "", "only with this `"+strings.ToUpper(field)+"`")
 	}
+	complete(c, "reason", known(letterReasons()))
 	f.where = c.Flags().StringArray("where", nil, "only where `EXPR` holds: FIELD=VALUE, FIELD!=VALUE or FIELD~SUBSTRING, several divided by commas")
 	return f
+}
+
+// letterReasons are those that letters have today.
+func letterReasons() (codes []string) {
+	for _, r := range relay.Reasons() {
+		if r.Letter && !r.Reserved {
+			codes = append(codes, r.Code)
+		}
+	}
+	return codes
 }
 
 // given says whether the letters are chosen by a filter at all; a limit alone
