@@ -222,37 +222,23 @@ var complaints = []struct {
 func TestTenThousandLettersAreAHandfulOfCauses(t *testing.T) {
 	const letters = 10_000
 	b := open(t, stateDir(t), func(o *broker.Options) { o.Durability = broker.ModeOS })
-	d := newDestination(func(_ int, m *relay.Message) relay.Result {
-		var n int
-		_, err := fmt.Sscan(string(m.Body), &n)
-		require.NoError(t, err)
+	die := func(n int) {
+		m := message(fmt.Sprintf("web%d.example.com", n), "", fmt.Sprint(n))
 		c := complaints[n%len(complaints)]
+		m.Route = c.route
+		_, err := b.Accept(t.Context(), m)
+		require.NoError(t, err)
 		body := strings.NewReplacer("{n}", fmt.Sprint(n), "{host}", m.Lane, "{word}", fmt.Sprintf("x%xz", n), "{uuid}", relay.UUID(m.ID),
 			"{time}", time.Unix(int64(1_790_000_000+n), 0).UTC().Format("2006-01-02 15:04:05 UTC"), "{byte}", fmt.Sprint(n%255)).Replace(c.body)
 		header := map[string][]string{"Foreman_version": {"3.13"}, "Content-Type": {"application/json"}}
-		return foreman.Classify(m.Route, relay.Answer{Status: c.status, Header: header, Body: []byte(body)}, time.Now())
-	})
-	var senders sync.WaitGroup
-	for sender := range 16 {
-		senders.Go(func() {
-			for n := sender; n < letters; n += 16 {
-				m := message(fmt.Sprintf("web%d.example.com", n), "", fmt.Sprint(n))
-				m.Route = complaints[n%len(complaints)].route
-				_, err := b.Accept(t.Context(), m)
-				require.NoError(t, err)
-			}
-		})
+		r := foreman.Classify(m.Route, relay.Answer{Status: c.status, Header: header, Body: []byte(body)}, time.Now())
+		o := relay.Decide(relay.DefaultPolicy(), relay.Attempt{Number: 1, Accepted: time.Now()}, r, time.Now(), 0)
+		require.NoError(t, broker.Record(t.Context(), b, queue, relay.Event{Sequence: uint64(n + 1), ID: m.ID, State: o.State, Attempt: 1,
+			Status: r.Status, Reason: o.Reason, Detail: r.Detail}))
 	}
-	senders.Wait()
-	drain(t, b, d, func(o *relay.DrainOptions) {
-		gate := relay.DefaultGateOptions()
-		gate.Concurrency = 64
-		o.Gate = relay.NewGate(gate, d.Probe)
-	})
-	require.Eventually(t, func() bool {
-		s, err := b.Queue(t.Context(), queue)
-		return err == nil && s.Dead == letters
-	}, time.Minute, 50*time.Millisecond)
+	for n := range letters {
+		die(n)
+	}
 	report, err := b.Causes(t.Context(), relay.DeadLetterFilter{})
 	require.NoError(t, err)
 	require.EqualValues(t, letters, report.Letters)

@@ -32,7 +32,7 @@ func TestALetterComesBackAsItWas(t *testing.T) {
 	b := open(t, dir, nil)
 	stop := drain(t, b, newDestination(failing(3)), quick(12))
 	bodies := map[string]string{}
-	for host, body := range map[string]string{"text": "ü<&>\n\u2028", "bytes": "\x00\xff\xfe", "empty": "", "control": strings.Repeat("\x01", 100), "large": strings.Repeat("x", broker.MaxBody)} {
+	for host, body := range map[string]string{"text": "ü<&>\n\u2028", "bytes": "\x00\xff\xfe", "empty": "", "control": strings.Repeat("\x01", 100), "large": strings.Repeat("x", 200_000)} {
 		m := message(host, "key of "+host, body)
 		m.Path, m.Header, m.ContentType = "/p?a=%41", map[string]string{"X-Rhn": "ä"}, "text/plain"
 		bodies[accept(t, b, m).ID] = body
@@ -87,6 +87,24 @@ func TestALetterComesBackAsItWas(t *testing.T) {
 	require.Equal(t, []uint64{0, 5, 5}, []uint64{s.Dead, s.Delivered, s.Superseded})
 	require.Len(t, d.bodies(), 5, "once each, by its replay")
 	balanced(t, b)
+}
+
+// The largest body has room for its death beside it, here and after an import.
+func TestTheLargestLetterComesBack(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	drain(t, b, newDestination(failing(2)), quick(12))
+	r := accept(t, b, message("host", "k", strings.Repeat("x", broker.MaxBody)))
+	status(t, b, func(s relay.QueueStatus) bool { return s.Dead == 1 })
+	x, err := b.ExportDeadLetter(t.Context(), r.ID)
+	require.NoError(t, err)
+	require.Len(t, x.History.Events, 3)
+	require.NoError(t, b.Discard(t.Context(), r.ID))
+	_, err = b.ImportDeadLetter(t.Context(), x)
+	require.NoError(t, err)
+	again, err := b.ExportDeadLetter(t.Context(), r.ID)
+	require.NoError(t, err)
+	require.True(t, *x.Text == *again.Text, "8 MiB are no message of a failed test")
+	require.Equal(t, x.History, again.History)
 }
 
 // A letter goes to another relay with the same queue.

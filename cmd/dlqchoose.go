@@ -93,16 +93,9 @@ const sampleSize = 10
 // dry run alone.
 func (p *program) choose(ctx context.Context, o *handlers.Client, ids []string, f relay.DeadLetterFilter, look bool) (chosenLetters, error) {
 	c := chosenLetters{ids: ids, named: len(ids) > 0}
-	take := func(l relay.DeadLetter) error {
-		if l.Body, l.History = nil, nil; len(c.sample) < sampleSize {
-			c.sample = append(c.sample, l)
-		}
-		c.ids = append(c.ids, l.ID)
-		return nil
-	}
 	switch {
 	case !c.named:
-		return c, relay.EachDeadLetter(ctx, o, f, take)
+		return c, relay.EachDeadLetter(ctx, o, f, c.take)
 	case !look:
 		return c, nil
 	}
@@ -112,8 +105,17 @@ func (p *program) choose(ctx context.Context, o *handlers.Client, ids []string, 
 		if err != nil {
 			return err
 		}
-		return take(l)
+		return c.take(l)
 	})
+}
+
+// take adds a letter; it never fails (relay.EachDeadLetter lets it).
+func (c *chosenLetters) take(l relay.DeadLetter) error {
+	if l.Body, l.History = nil, nil; len(c.sample) < sampleSize {
+		c.sample = append(c.sample, l)
+	}
+	c.ids = append(c.ids, l.ID)
+	return nil
 }
 
 // confirmed says whether to go on: what a filter chose needs somebody to say so.
