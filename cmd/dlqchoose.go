@@ -92,21 +92,23 @@ const sampleSize = 10
 // choose finds the letters of a filter; those named by id are looked up for a
 // dry run alone.
 func (p *program) choose(ctx context.Context, o *handlers.Client, ids []string, f relay.DeadLetterFilter, look bool) (chosenLetters, error) {
-	c := chosenLetters{ids: ids, named: len(ids) > 0}
-	switch {
-	case !c.named:
-		return c, relay.EachDeadLetter(ctx, o, f, c.take)
-	case !look:
+	c := chosenLetters{named: len(ids) > 0}
+	if !c.named {
+		err := relay.EachDeadLetter(ctx, o, f, c.take)
+		return c, err
+	}
+	if !look {
+		c.ids = ids
 		return c, nil
 	}
-	c.ids = nil
-	return c, eachID(ids, p.stderr, func(id string) error {
+	err := eachID(ids, p.stderr, func(id string) error {
 		l, err := o.DeadLetter(ctx, id)
 		if err != nil {
 			return err
 		}
 		return c.take(l)
 	})
+	return c, err
 }
 
 // take adds a letter; it never fails (relay.EachDeadLetter lets it).
