@@ -205,15 +205,8 @@ func (b *Broker) Discard(ctx context.Context, id string) error {
 
 // resolve records what became of a message, and waits until the letters follow.
 func (b *Broker) resolve(ctx context.Context, q relay.Queue, e relay.Event) error {
-	sequence, err := recordAt(ctx, b.nc, q, e)
-	if err != nil {
-		return unavailable(err)
-	}
-	if err := b.sync(ctx); err != nil {
-		return unavailable(err)
-	}
-	if err := b.accounts[q.Destination].await(ctx, sequence); err != nil {
-		return unavailable(err)
+	if err := b.withdrawn(ctx, q, e); err != nil {
+		return err
 	}
 	if err := b.house.digNow(ctx, q); err != nil {
 		return unavailable(err)

@@ -43,16 +43,17 @@ func (b *Broker) readHistories(ctx context.Context, q relay.Queue, subject strin
 	if err != nil {
 		return err
 	}
-	histories := map[uint64]*relay.History{}
+	histories, ids := map[uint64]*relay.History{}, map[uint64]string{}
 	for _, g := range graves {
-		histories[g.event.Sequence] = &relay.History{}
+		histories[g.event.Sequence], ids[g.event.Sequence] = &relay.History{}, g.event.ID
 	}
 	err = scan(ctx, b.nc, apiGet(eventStream(q.Destination)), subject, from, func(s *stored) error {
 		if s.sequence > through {
 			return errStop
 		}
 		e, err := relay.DecodeEvent(s.data)
-		if h := histories[e.Sequence]; err == nil && h != nil {
+		// A sequence may have been another message's, which a power cut took.
+		if h := histories[e.Sequence]; err == nil && h != nil && e.ID == ids[e.Sequence] {
 			h.Add(eventStatus(e, s.at))
 		}
 		return nil

@@ -191,7 +191,7 @@ func TestFullDeadLettersCanBeDiscarded(t *testing.T) {
 		return names
 	}
 	require.Equal(t, ids[:2], names())
-	reports, err := b.Audit(t.Context(), &queue)
+	reports, err := b.Audit(t.Context(), relay.AuditOptions{Queue: &queue})
 	require.NoError(t, err)
 	require.Len(t, reports[0].Findings, 2, "two letters are missing, for now")
 	require.NoError(t, b.Discard(t.Context(), ids[0]))

@@ -162,9 +162,14 @@ func (i *letterImport) accept(ctx context.Context) (uint64, error) {
 		return 0, unavailable(err)
 	default:
 		last = first.Sequence
-		if state := i.b.stateOf(first); first.Buried != "" && (!state.Settled() || state == relay.Dead) {
+		state, err := i.b.stateOf(ctx, i.message.Queue, last)
+		if err != nil {
+			return 0, unavailable(err)
+		}
+		if first.Buried != "" && (!state.Settled() || state == relay.Dead) {
 			return last, nil // an import that was cut short, or that a drain has just settled
-		} else if err := importable(i.message, first, state); err != nil {
+		}
+		if err := importable(i.message, first, state); err != nil {
 			return 0, err
 		}
 	}
@@ -194,12 +199,6 @@ func (i *letterImport) store(ctx context.Context, last uint64) (uint64, error) {
 	msg.Header.Set(hdrExpectedSequence, strconv.FormatUint(last, 10)) // two imports at one time store one
 	msg.Header.Set(hdrExpectedSubject, idFilter(queue, own))
 	return publish(ctx, i.b.nc, msg, i.body)
-}
-
-// stateOf is where a message of the journal stands by the record.
-func (b *Broker) stateOf(m *relay.Message) (s relay.State) {
-	b.accounts[m.Queue.Destination].view(m.Queue, func(l *relay.Ledger) { s = l.State(m.Sequence) })
-	return s
 }
 
 // importable refuses a letter whose message this relay knows and has not given

@@ -16,6 +16,7 @@ import (
 	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/deliveries"
 	"github.com/theforeman/foreman-relay/relay/foreman"
 )
 
@@ -73,6 +74,10 @@ type Foreman struct {
 	// The registered smart proxy that ARF reports are told to come from; empty: Foreman takes the host's own.
 	OpenSCAPProxyName string `yaml:"openscap_proxy_name" json:"openscap_proxy_name"`
 	OpenSCAPProxyURL  string `yaml:"openscap_proxy_url" json:"openscap_proxy_url"`
+
+	Rate    float64        `yaml:"rate" json:"rate"`       // attempts a second, at most; 0: no bound
+	Burst   int            `yaml:"burst" json:"burst"`     // that may begin at once where the rate was not used before
+	Weights map[string]int `yaml:"weights" json:"weights"` // shares of the organizations; 1 of those that are not named
 }
 
 // PassThrough is about requests that only Foreman can answer: they are passed on
@@ -107,8 +112,9 @@ type Limits struct {
 	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`
 	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`
 	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`
-	IndexEntries    int           `yaml:"index_entries" json:"index_entries"` // messages of a queue that a drain remembers
-	IndexLane       int           `yaml:"index_lane" json:"index_lane"`       // of these, of one host
+	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`     // messages of a queue that a drain remembers
+	IndexLane       int           `yaml:"index_lane" json:"index_lane"`           // of these, of one host
+	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
 }
 
 // defaultConfig is what holds with nothing given.
@@ -117,14 +123,15 @@ func defaultConfig() Config {
 	return Config{
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
-		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
+		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
+			Rate: gate.Rate, Burst: gate.Burst, Weights: map[string]int{}},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
-			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane},
+			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, DeliveryWindow: deliveries.DefaultWindow},
 	}
 }
 
@@ -187,6 +194,13 @@ func (c *Config) queues() []relay.Queue {
 		}
 	}
 	return all
+}
+
+// gate is how the destination is spared.
+func (c *Config) gate() relay.GateOptions {
+	o, f := relay.DefaultGateOptions(), c.Foreman
+	o.Concurrency, o.ProbeInterval, o.Rate, o.Burst, o.Weights = f.Concurrency, f.ProbeInterval, f.Rate, f.Burst, f.Weights
+	return o
 }
 
 func (c *Config) policy() relay.Policy {

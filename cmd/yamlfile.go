@@ -60,6 +60,8 @@ func (c *yamlCheck) value(n ast.Node, t reflect.Type, key string) {
 		c.mapping(n, t, key)
 	case reflect.Slice:
 		c.sequence(n, t, key)
+	case reflect.Map:
+		c.table(n, t, key)
 	default:
 		c.scalar(n, t, key)
 	}
@@ -83,6 +85,18 @@ func (c *yamlCheck) mapping(n ast.Node, t reflect.Type, key string) {
 			continue
 		}
 		c.value(i.Value(), field.Type, dotted(key, name))
+	}
+}
+
+// table holds a mapping whose keys are names of the operator's own.
+func (c *yamlCheck) table(n ast.Node, t reflect.Type, key string) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		c.say(n, "%s holds names and their values: write them below it, a line each", key)
+		return
+	}
+	for i := m.MapRange(); i.Next(); {
+		c.value(i.Value(), t.Elem(), dotted(key, i.Key().GetToken().Value))
 	}
 }
 
@@ -127,6 +141,10 @@ func (c *yamlCheck) scalar(n ast.Node, t reflect.Type, key string) {
 	case reflect.TypeFor[int]():
 		if n.Type() != ast.IntegerType {
 			c.say(n, "%s is %q; write a whole number", key, text)
+		}
+	case reflect.TypeFor[float64]():
+		if n.Type() != ast.IntegerType && n.Type() != ast.FloatType {
+			c.say(n, "%s is %q; write a number, for example 2.5", key, text)
 		}
 	}
 }

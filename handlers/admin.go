@@ -44,11 +44,13 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.POST("/queues/:organization/:destination/pause", a.pause)
 	g.POST("/queues/:organization/:destination/resume", a.resume)
 	g.GET("/queues/:organization/:destination/peek", a.peek)
+	g.POST("/queues/:organization/:destination/purge", a.purge)
 	g.GET("/messages", a.messages)
 	g.POST("/queues/:organization/:destination/messages", o.Edge.local, o.Edge.hurry, o.Edge.gate)
 	g.GET("/messages/:id", a.message)
 	g.GET("/messages/:id/why", a.why)
 	a.addDeadLetters(g)
+	g.POST("/messages/:id/cancel", a.cancel)
 	g.POST("/audit", a.audit)
 	g.GET("/storage", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Storage()) })
 	g.GET("/config", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Config) })
@@ -146,7 +148,11 @@ func (a *admin) audit(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	reports, err := a.Operator.Audit(c.Request().Context(), q)
+	since, err := timeQuery(c, "since")
+	if err != nil {
+		return err
+	}
+	reports, err := a.Operator.Audit(c.Request().Context(), relay.AuditOptions{Queue: q, Since: since})
 	return answer(c, reports, err)
 }
 

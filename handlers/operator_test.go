@@ -46,7 +46,7 @@ func (o *operator) Queues(context.Context) ([]relay.QueueStatus, error) {
 
 func status(q relay.Queue) relay.QueueStatus {
 	return relay.QueueStatus{Organization: q.Organization, Destination: q.Destination, Accepted: 1 << 63, Pending: 3, Delivering: 1, Waiting: 1,
-		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", BreakerSince: &noon, BreakerReason: "why?", Drain: "d/1", Epoch: 4, Floor: 12}
+		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", BreakerSince: &noon, BreakerReason: "why?", Drain: "d/1", Epoch: 4, Floor: 12, HeldBy: relay.HeldByShare}
 }
 
 func (o *operator) Queue(_ context.Context, q relay.Queue) (relay.QueueStatus, error) {
@@ -84,6 +84,25 @@ func (o *operator) Resume(_ context.Context, q relay.Queue) error {
 	}
 	delete(o.paused, q)
 	return o.fail
+}
+
+func (o *operator) Cancel(ctx context.Context, id string) error {
+	if _, err := o.Message(ctx, id); err != nil {
+		return err
+	}
+	return relay.Refuse(relay.CodeConflict, "message %s is dead; it cannot be cancelled", id)
+}
+
+// Purge says back what it was asked for.
+func (o *operator) Purge(_ context.Context, q relay.Queue, f relay.PurgeFilter) (relay.Purged, error) {
+	if q != queue && q != slashed {
+		return relay.Purged{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	if f.Route == "" {
+		return relay.Purged{Discarded: 1}, o.fail
+	}
+	asked := fmt.Sprint(f.Route, f.Host, f.Before.UTC().Format(time.RFC3339Nano), f.DryRun)
+	return relay.Purged{Discarded: uint64(len(asked)), Underway: 1, Next: f.From + 1}, o.fail
 }
 
 func (o *operator) Peek(_ context.Context, q relay.Queue, options relay.PeekOptions) (relay.MessageList, error) {
@@ -201,13 +220,13 @@ func (o *operator) Discard(ctx context.Context, id string) error {
 	return err
 }
 
-func (o *operator) Audit(_ context.Context, q *relay.Queue) ([]relay.AuditReport, error) {
-	of := queue
+func (o *operator) Audit(_ context.Context, a relay.AuditOptions) ([]relay.AuditReport, error) {
+	of, q := queue, a.Queue
 	if q != nil {
 		of = *q
 	}
 	return []relay.AuditReport{{Organization: of.Organization, Destination: of.Destination, Balanced: q == nil, Accepted: 2,
-		Totals: relay.Totals{relay.Delivered: 1}, Findings: []relay.AuditFinding{{Sequence: 3, What: "lost"}},
+		Totals: relay.Totals{relay.Delivered: 1}, Trusted: &a.Since, Findings: []relay.AuditFinding{{Sequence: 3, What: "lost"}},
 	}}, nil
 }
 
@@ -251,15 +270,21 @@ func story(o relay.Operator) []any {
 	unknown, gone := relay.Queue{Organization: "a/b", Destination: "c"}, relay.FreshID(queue)[:8]+"-gone"
 	all, err := o.Queues(ctx)
 	tell(all, err)
+	tell("cancelled", o.Cancel(ctx, letterID))
+	tell("cancelled", o.Cancel(ctx, gone))
 	for _, q := range []relay.Queue{queue, slashed, unknown} {
 		s, err := o.Queue(ctx, q)
 		tell(s, err)
-		reports, err := o.Audit(ctx, &q)
+		reports, err := o.Audit(ctx, relay.AuditOptions{Queue: &q})
 		tell(reports, err)
 		tell("paused", o.Pause(ctx, q, "who?", "wh&y=\n"))
 		s, err = o.Queue(ctx, q)
 		tell(s, err)
 		tell("resumed", o.Resume(ctx, q))
+		for _, f := range []relay.PurgeFilter{{}, {Route: "r&", Host: "h", Before: noon, From: 1 << 60, DryRun: true}} {
+			purged, err := o.Purge(ctx, q, f)
+			tell(purged, err)
+		}
 		for _, options := range []relay.PeekOptions{{}, {Limit: 3, Body: true}} {
 			list, err := o.Peek(ctx, q, options)
 			tell(list, err)
@@ -313,7 +338,7 @@ func story(o relay.Operator) []any {
 	refused, err := o.Replay(ctx, letterID, edit)
 	tell(refused, err)
 	edit.Header = map[string]string{"Accept": ""}
-	reports, err := o.Audit(ctx, nil)
+	reports, err := o.Audit(ctx, relay.AuditOptions{Since: noon.Add(time.Nanosecond)})
 	tell(reports, err)
 	for _, id := range []string{letterID, gone, "a b/c?d%41", "..", letterID} {
 		m, err := o.Message(ctx, id)

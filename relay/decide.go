@@ -26,6 +26,9 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	case ClassRejected:
 		return Outcome{State: Dead, Reason: orReason(r.Reason, ReasonRejected), Counted: true}
 	}
+	if r.Ambiguous && p.GiveUpAmbiguous {
+		return Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
+	}
 	deadline := a.Accepted.Add(p.MaxAge)
 	if !now.Before(deadline) {
 		return tooOld(p, r)
@@ -45,11 +48,20 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 		o.Reason, o.Counted = orReason(r.Reason, ReasonUnauthorized), false
 		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
 	default: // an outage, confirmed or not, burns no attempt
-		return Outcome{State: Queued, Reason: r.Reason}
+		return outage(r, now)
 	}
 	d = max(d, min(r.RetryAfter, MaxRetryAfter))
 	o.Next = now.Add(min(d, deadline.Sub(now)))
 	return o
+}
+
+// outage leaves a message as if it had not been tried. Of one that was sent all
+// the same there must be a trace: the next attempt may be the second delivery.
+func outage(r Result, now time.Time) Outcome {
+	if !r.Ambiguous {
+		return Outcome{State: Queued, Reason: r.Reason}
+	}
+	return Outcome{State: Waiting, Reason: r.Reason, Next: now.Add(minDelay)}
 }
 
 // tooOld is the end of a message that has reached its maximum age.

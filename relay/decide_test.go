@@ -47,12 +47,27 @@ func TestDecide(t *testing.T) {
 		"outage, too old":                   {1, old, Result{Class: ClassOutage}, Outcome{State: Dead, Reason: ReasonMaxAge}},
 		"unavailable, and nobody has asked": {1, young, Result{Class: ClassUnavailable, Reason: ReasonTimeout}, Outcome{State: Queued, Reason: ReasonTimeout}},
 		"unavailable, too old":              {1, old, Result{Class: ClassUnavailable}, Outcome{State: Dead, Reason: ReasonMaxAge}},
+		"sent, and nobody knows":            {1, young, Result{Class: ClassTransient, Reason: ReasonTimeout, Ambiguous: true}, Outcome{State: Waiting, Reason: ReasonTimeout, Next: in(2 * time.Second), Counted: true}},
+		"sent into an outage":               {1, young, Result{Class: ClassOutage, Reason: ReasonTimeout, Ambiguous: true}, Outcome{State: Waiting, Reason: ReasonTimeout, Next: in(minDelay)}},
 		"a class nobody knows":              {1, young, Result{Class: "new"}, Outcome{State: Queued}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, c.want, Decide(p, Attempt{Number: c.attempt, Accepted: c.since}, c.result, decideNow, 0))
 		})
 	}
+}
+
+// Where a second delivery would be done twice, no attempt follows one of which
+// nobody knows what came of it; any other is tried again as ever.
+func TestARouteThatIsNotTriedAgainWhenNobodyKnows(t *testing.T) {
+	p := DefaultPolicy().Once()
+	for _, class := range []Class{ClassTransient, ClassUnavailable, ClassOutage, ClassNotReady} {
+		o := Decide(p, Attempt{Number: 1, Accepted: decideNow}, Result{Class: class, Ambiguous: true}, decideNow, 0)
+		require.Equal(t, Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}, o, class)
+		o = Decide(p, Attempt{Number: 1, Accepted: decideNow}, Result{Class: class}, decideNow, 0)
+		require.False(t, o.State.Settled(), class)
+	}
+	require.Equal(t, Delivered, Decide(p, Attempt{Number: 1, Accepted: decideNow}, Result{Class: ClassDelivered, Ambiguous: true}, decideNow, 0).State)
 }
 
 // Whatever the attempt, the jitter and the class: a delay is above zero, within

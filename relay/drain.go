@@ -21,7 +21,8 @@ type Registrar interface {
 	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
 }
 
-// DrainOptions make a Drain; all fields but Observe, Nudged and Knows are needed.
+// DrainOptions make a Drain; all fields but Observe, Jitter, Nudged, Deliveries and
+// Knows are needed.
 type DrainOptions struct {
 	Instance       string        // of this drain on this machine; its lock is held
 	Session        string        // of this process run
@@ -35,11 +36,15 @@ type DrainOptions struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	Observe     func(AttemptReport)
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
+	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
+	// none is kept.
+	Deliveries Deliveries
 	// Knows says whether a route is one of the destination's; a message of another
 	// becomes a dead letter. nil: every one is.
 	Knows func(route string) bool
@@ -124,11 +129,11 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		if g.Paused { // the lease is kept: going on needs no takeover
+		if g.Paused || g.Hold { // the lease is kept: going on needs no takeover
 			p.lose()
 			continue
 		}
-		if !p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL)) {
+		if !p.hold(ctx, hard, Term{Epoch: g.Epoch, Run: reply.Run, Valid: p.valid}, sent.Add(reply.TTL)) {
 			d.soon = min(d.soon, askAgain)
 		}
 	}
@@ -163,7 +168,7 @@ func (d *Drain) request() LeaseRequest {
 	}
 	for token, p := range d.posts {
 		underway := p.worker.Underway()
-		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway}
+		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway, HeldBy: d.Gate.HeldBy(p.worker.Queue)}
 	}
 	return r
 }
@@ -178,7 +183,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe, Knows: d.Knows}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Knows: d.Knows}}
 	d.posts[q.Token()] = p
 	return p
 }
@@ -233,14 +238,14 @@ type post struct {
 
 // hold begins a term or prolongs the one that runs; false while another one
 // still ends.
-func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bool {
-	if p.running() && p.epochNow() != epoch {
+func (p *post) hold(ctx, hard context.Context, t Term, until time.Time) bool {
+	if p.running() && p.epochNow() != t.Epoch {
 		p.lose()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runningLocked() {
-		if p.ending || p.epoch != epoch || !p.expiry.Stop() { // it has just run out
+		if p.ending || p.epoch != t.Epoch || !p.expiry.Stop() { // it has just run out
 			return false
 		}
 		p.until = until
@@ -249,12 +254,12 @@ func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bo
 	}
 	p.ending = false
 	termCtx, cancel := context.WithCancel(ctx)
-	p.epoch, p.until, p.cancel, p.done = epoch, until, cancel, make(chan struct{})
+	p.epoch, p.until, p.cancel, p.done = t.Epoch, until, cancel, make(chan struct{})
 	p.expiry = time.AfterFunc(time.Until(until), cancel)
 	go func(done chan struct{}) {
 		defer close(done)
 		defer cancel()
-		if err := p.worker.Run(termCtx, hard, Term{Epoch: epoch, Valid: p.valid}); err != nil && termCtx.Err() == nil {
+		if err := p.worker.Run(termCtx, hard, t); err != nil && termCtx.Err() == nil {
 			p.log.Warn().Err(err).Msg("a term ended early; beginning another")
 		}
 	}(p.done)

@@ -7,7 +7,8 @@ import (
 )
 
 // Event is one line of a queue's record: an attempt that failed, or how a
-// message was settled. It is one event when the first attempt settles it.
+// message was settled. It is one event when the first attempt settles it. A run
+// of the edge begins with an event of its own (Started).
 type Event struct {
 	Sequence uint64 // of the message in its journal
 	ID       string // of the message
@@ -20,6 +21,10 @@ type Event struct {
 	Epoch    uint64    // of the lease under which it was written; 0: the edge
 	Keyed    bool      // the message has an idempotency key to remember
 	Link     string    // id of the message that replaces this one
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool
+	Run       uint64 // of the edge, as the drain knew it that wrote this; 0: the edge itself
+	Reach     uint64 // of Started only
 
 	Recorded time.Time // by the broker's clock; not encoded
 }
@@ -38,13 +43,17 @@ type wireEvent struct {
 	Epoch    uint64 `json:"e,omitempty"`
 	Keyed    bool   `json:"k,omitempty"`
 	Link     string `json:"l,omitempty"`
+
+	Ambiguous bool   `json:"x,omitempty"`
+	Run       uint64 `json:"u,omitempty"`
+	Reach     uint64 `json:"h,omitempty"`
 }
 
 // Encode is the stored form of the event. A reason out of the closed set is
 // stored as ReasonUnclassified.
 func (e Event) Encode() ([]byte, error) {
 	e.classify()
-	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link}
+	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link, e.Ambiguous, e.Run, e.Reach}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
 	}
@@ -58,11 +67,12 @@ func DecodeEvent(b []byte) (Event, error) {
 	if err := json.Unmarshal(b, &w); err != nil {
 		return Event{}, fmt.Errorf("event is not JSON: %w", err)
 	}
-	if w.Sequence == 0 || (w.State != Waiting && !w.State.Settled()) {
+	ofMessage := w.Sequence > 0 && (w.State == Waiting || w.State.Settled())
+	if !ofMessage && (w.State != Started || w.Run == 0) {
 		return Event{}, fmt.Errorf("event of sequence %d with state %q is none of ours", w.Sequence, w.State)
 	}
 	e := Event{Sequence: w.Sequence, ID: w.ID, State: w.State, Attempt: w.Attempt, Status: w.Status,
-		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link}
+		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link, Ambiguous: w.Ambiguous, Run: w.Run, Reach: w.Reach}
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}

@@ -24,6 +24,7 @@ type LeaseRequest struct {
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
 	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
 }
 
 // LeaseReply lists the queues of the drain's destination.
@@ -33,6 +34,8 @@ type LeaseReply struct {
 	// Edge is one run of the edge. After another one has begun the drain reads
 	// the settled record again: a power cut may have taken the last events.
 	Edge string `json:"edge"`
+	// Run is its number, which says what an event of the drain is about (runs).
+	Run uint64 `json:"run,omitempty"`
 }
 
 // Grant is one queue, and whether the drain holds it.
@@ -42,6 +45,7 @@ type Grant struct {
 	Epoch   uint64        `json:"epoch"`
 	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
 	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
+	Hold    bool          `json:"hold,omitempty"`   // the term ends, and the lease is kept: the edge settles something itself
 }
 
 // Lease is who drains a queue. What is stored is enough for an edge that starts

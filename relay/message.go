@@ -29,6 +29,7 @@ type Message struct {
 	Stored   time.Time // by the broker's clock; zero before it is stored
 
 	Buried string // the reason of a letter, also of one that was imported; never delivered
+	Run    uint64 // of the edge that it was read from; 0 where that is not told
 }
 
 // State is where a message stands; docs/states.md has the picture.
@@ -72,5 +73,5 @@ type Receipt struct {
 	Durability string    `json:"durability"` // what the message really has
 	AcceptedAt time.Time `json:"accepted_at"`
 	Location   string    `json:"location"`
-	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again
+	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again, but for State
 }

@@ -20,6 +20,11 @@ type Operator interface {
 	Peek(ctx context.Context, q Queue, o PeekOptions) (MessageList, error)
 	Message(ctx context.Context, id string) (MessageStatus, error)
 	Messages(ctx context.Context, f MessageFilter) (MessageList, error)
+	// Cancel takes a pending message back: it is not delivered any more.
+	// CodeConflict where it is settled, or an attempt is being made.
+	Cancel(ctx context.Context, id string) error
+	// Purge discards pending messages of a queue, WithdrawBatch of them at most.
+	Purge(ctx context.Context, q Queue, f PurgeFilter) (Purged, error)
 	Why(ctx context.Context, id string) (Explanation, error)
 	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (DeadLetter, error)
@@ -34,7 +39,8 @@ type Operator interface {
 	// it again, here or in another relay. Importing what is there changes nothing.
 	ExportDeadLetter(ctx context.Context, id string) (ExportedLetter, error)
 	ImportDeadLetter(ctx context.Context, x ExportedLetter) (ImportedLetter, error)
-	Audit(ctx context.Context, q *Queue) ([]AuditReport, error)
+	// Audit proves the ledgers from what is stored, or names what breaks them.
+	Audit(ctx context.Context, o AuditOptions) ([]AuditReport, error)
 }
 
 // QueueStatus is one row of `queue ls`: sizes in bytes, ages in seconds.
@@ -66,6 +72,9 @@ type QueueStatus struct {
 	Drain         string     `json:"drain"` // who holds the lease; empty: nobody
 	Epoch         uint64     `json:"epoch"` // of that lease
 	Floor         uint64     `json:"floor"` // everything up to this sequence is settled
+	// HeldBy is what the next message of the queue waits for before the
+	// destination: its share, the rate, or a time of quiet (throttled).
+	HeldBy string `json:"held_by,omitempty"`
 }
 
 // MessageStatus is where one message stands, with its events.
@@ -82,6 +91,7 @@ type MessageStatus struct {
 	Bytes        int           `json:"bytes,omitempty"`
 	Digest       string        `json:"digest,omitempty"`
 	Attempts     int           `json:"attempts"`
+	Ambiguous    int           `json:"ambiguous,omitempty"` // recorded attempts of which nobody knows what came
 	NextAttempt  *time.Time    `json:"next_attempt,omitempty"`
 	Reason       string        `json:"reason,omitempty"`
 	Durability   string        `json:"durability,omitempty"`
@@ -101,26 +111,8 @@ type EventStatus struct {
 	Detail  string     `json:"detail,omitempty"`
 	Next    *time.Time `json:"next,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
-}
-
-// AuditReport is the proof of one queue's ledger, or what breaks it.
-type AuditReport struct {
-	Organization string         `json:"organization"`
-	Destination  string         `json:"destination"`
-	Balanced     bool           `json:"balanced"`
-	Accepted     uint64         `json:"accepted"`
-	Pending      uint64         `json:"pending"`
-	Totals       Totals         `json:"totals"`
-	EventsRead   uint64         `json:"events_read"`
-	SettledTwice uint64         `json:"settled_twice"` // recorded again after a crash or takeover; counted once
-	Findings     []AuditFinding `json:"findings"`
-}
-
-// AuditFinding is one thing that breaks the ledger.
-type AuditFinding struct {
-	Sequence uint64 `json:"sequence,omitempty"`
-	ID       string `json:"id,omitempty"`
-	What     string `json:"what"`
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool `json:"ambiguous,omitempty"`
 }
 
 // Queue is the name of the row's queue.

@@ -33,6 +33,11 @@ const (
 	ReasonReplayed     = "replayed"
 	ReasonOperator     = "operator"
 	ReasonSettledKey   = "settled_key"
+	// ReasonDeliveredBefore: the drain's own record had it, the events did not.
+	ReasonDeliveredBefore = "delivered_before"
+	// ReasonAmbiguous: it was sent, nobody knows what came of it, and its route
+	// is not tried again then.
+	ReasonAmbiguous = "ambiguous"
 
 	// Why a message waits.
 	ReasonServerError = "server_error"

@@ -11,6 +11,10 @@ type Policy struct {
 	MaxAge      time.Duration // from acceptance to a dead letter
 	// Expires: MaxAge is the route's own, after which nobody needs the message.
 	Expires bool
+	// GiveUpAmbiguous: an attempt that was sent, and of which nobody knows what
+	// came, makes a dead letter. Without it the message is tried again, and the
+	// destination may do it twice.
+	GiveUpAmbiguous bool
 }
 
 // DefaultPolicy recovers fast from a short fault (first retry within two
@@ -31,6 +35,12 @@ func (p Policy) Expiring(after time.Duration) Policy {
 	if after < p.MaxAge {
 		p.MaxAge, p.Expires = after, true
 	}
+	return p
+}
+
+// Once is the policy of a route whose requests the destination would do twice.
+func (p Policy) Once() Policy {
+	p.GiveUpAmbiguous = true
 	return p
 }
 

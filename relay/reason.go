@@ -23,9 +23,11 @@ var reasons = [...]Reason{
 	{Code: ReasonRouteGone, Letter: true, Meaning: "the drain does not know its route, and does not guess"},
 	{Code: ReasonUnknown, Letter: true, Meaning: "its envelope is of a version that the drain does not read"},
 	{Code: ReasonPolicy, Letter: true, Reserved: true, Meaning: "its route says to give such a message up"},
+	{Code: ReasonAmbiguous, Letter: true, Meaning: "it was sent, nobody knows what came of it, and its route is not tried again then"},
 	{Code: ReasonUnclassified, Letter: true, Meaning: "a reason that is none of these was given: a mistake of the relay; the detail begins with it"},
 
 	{Code: ReasonAlreadyThere, Meaning: "the destination had it already"},
+	{Code: ReasonDeliveredBefore, Meaning: "the drain's own record says that it was delivered"},
 	{Code: ReasonMissing, Meaning: "it is gone from the journal"},
 	{Code: ReasonReplayed, Meaning: "its letter was replayed"},
 	{Code: ReasonOperator, Meaning: "an operator gave it up"},
@@ -37,6 +39,9 @@ var reasons = [...]Reason{
 	{Code: ReasonTimeout, Meaning: "no answer in time"},
 	{Code: ReasonNotReady, Meaning: "the destination says later"},
 	{Code: ReasonThrottled, Meaning: "the destination says slower"},
+
+	{Code: ReasonStopped, Meaning: "the run of the edge before this one ended in order"},
+	{Code: ReasonCutOff, Meaning: "the run of the edge before this one was cut off"},
 }
 
 // Reasons lists the closed set, those of dead letters first.

@@ -31,13 +31,18 @@ type Worker struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
 	// Knows says whether a route is one of the destination's; nil: every one is.
 	Knows func(route string) bool
 
-	index atomic.Pointer[index] // of the running term
+	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
+	Deliveries Deliveries
+
+	index  atomic.Pointer[index] // of the running term
+	unkept atomic.Bool           // Deliveries could not be written last
 }
 
 // AttemptReport is what an observer is told.
@@ -53,6 +58,7 @@ type AttemptReport struct {
 // Term is the time for which a worker holds its queue's lease.
 type Term struct {
 	Epoch uint64
+	Run   uint64 // of the edge that granted it: a message of another one is not for this term
 	// Valid says whether the lease still holds at this moment; no attempt is
 	// started after it has ended, even by a process that was frozen meanwhile.
 	Valid func() bool
@@ -74,6 +80,8 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 	defer w.index.Store(nil)
 	w.Log.Debug().Uint64("floor", ledger.Floor()).Uint64("epoch", t.Epoch).Msg("draining")
 
+	w.Gate.Join(w.Queue)
+	defer w.Gate.Leave(w.Queue)
 	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard}
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){r.read, r.refill, r.dispatch, r.sweep} {
@@ -181,18 +189,18 @@ func (t *term) refill(ctx context.Context) {
 // dispatch starts an attempt for the head of each ready lane as the gate lets it.
 func (t *term) dispatch(ctx context.Context) {
 	for t.awaitReady(ctx) {
-		permit, err := t.Gate.Acquire(ctx)
+		permit, err := t.Gate.Acquire(ctx, t.Queue)
 		if err != nil {
 			return
 		}
 		e, ok := t.x.next()
 		if !ok {
 			t.Gate.Drop(permit)
-			t.Gate.Done()
+			t.Gate.Done(permit)
 			continue
 		}
 		t.attempts.Go(func() {
-			defer t.Gate.Done()
+			defer t.Gate.Done(permit)
 			t.attempt(ctx, e, permit)
 		})
 	}
@@ -242,4 +250,9 @@ func (t *term) expired(now time.Time) func(Entry) bool {
 	return func(e Entry) bool { return now.Sub(e.Accepted) > t.Policy(e.Route).MaxAge }
 }
 
-func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // it spreads retries, it keeps no secret
+func (t *term) jitter() float64 {
+	if t.Jitter != nil {
+		return t.Jitter()
+	}
+	return rand.Float64() //nolint:gosec // it spreads retries, it keeps no secret
+}
