@@ -104,7 +104,7 @@ func (b *Broker) eachLetter(ctx context.Context, q relay.Queue, f relay.DeadLett
 	if err := b.settleGraves(ctx, q); err != nil {
 		return err
 	}
-	return b.walk(ctx, deadStream(q.Organization), deadSubject(q, "*"), f.After+1, func(s *stored) bool {
+	return b.walk(ctx, deadStream(q.Organization), []string{deadSubject(q, "*")}, f.After+1, func(s *stored) bool {
 		l, _, err := s.letter()
 		if err != nil {
 			b.log.Error().Err(err).Uint64("letter", s.sequence).Msg("a dead letter cannot be read")

@@ -9,7 +9,7 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// Replay accepts a letter again. The new message's id follows from the letter's
+// Replay accepts a letter again, unless a newer message says what is so now. The new message's id follows from the letter's
 // alone, so that a letter has one replay: one that was cut short can be given
 // again, and another edit of it is refused, because the first one may have been
 // delivered.
@@ -19,10 +19,18 @@ func (b *Broker) Replay(ctx context.Context, id string, e relay.Edit) (relay.Rec
 		return relay.Receipt{}, err
 	}
 	m := l.message
+	m.Origin = orElse(m.Origin, l.Sequence)
+	if by, outdated, err := b.outdated(ctx, l.queue, m); err != nil || outdated {
+		if err != nil {
+			return relay.Receipt{}, unavailable(err)
+		}
+		return b.replaceLetter(ctx, l.queue, l.DeadLetter, by)
+	}
 	if err := e.Apply(m, b.route(l.queue, m.Route)); err != nil {
 		return relay.Receipt{}, err
 	}
 	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore = relay.ReplayID(l.queue, id), id, time.Now(), false
+	m.NotBefore, m.Expires = time.Time{}, time.Time{} // what was too late is wanted now
 	// What is stored is recorded too, whoever waits no more for the answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.options.acceptTimeout)
 	defer cancel()

@@ -43,3 +43,10 @@ func TestEachDeadLetterIsVisitedOnce(t *testing.T) {
 	err := relay.EachDeadLetter(t.Context(), pages{letters: 2500, old: true}, relay.DeadLetterFilter{Queue: &q}, func(relay.DeadLetter) error { return nil })
 	require.ErrorContains(t, err, "is the relay older than this program?", "and not for ever")
 }
+
+// An imported letter is in the journal and is not delivered: nothing older may be
+// given up for it.
+func TestALetterReplacesNothing(t *testing.T) {
+	require.True(t, (&relay.Message{Lane: "host"}).Replaces())
+	require.False(t, (&relay.Message{Lane: "host", Buried: relay.ReasonRejected}).Replaces())
+}

@@ -16,7 +16,7 @@ const minDelay = time.Millisecond
 // Decide is the verdict on a message after an attempt. It is pure: jitter is in
 // [0, 1), now is the time of the verdict. Every delay d is 0 < d <= MaxDelay (or
 // what Retry-After asks for, up to MaxRetryAfter), and no next attempt lies
-// beyond the message's maximum age.
+// beyond the end of the message's time: its maximum age, or what it was given.
 func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcome {
 	switch r.Class {
 	case ClassDelivered:
@@ -29,9 +29,9 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	if r.Ambiguous && p.GiveUpAmbiguous {
 		return Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
 	}
-	deadline := a.Accepted.Add(p.MaxAge)
+	deadline, reason := p.end(a.Accepted, a.Expires)
 	if !now.Before(deadline) {
-		return tooOld(p, r)
+		return tooOld(reason, r)
 	}
 	var d time.Duration
 	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true}
@@ -64,9 +64,10 @@ func outage(r Result, now time.Time) Outcome {
 	return Outcome{State: Waiting, Reason: r.Reason, Next: now.Add(minDelay)}
 }
 
-// tooOld is the end of a message that has reached its maximum age.
-func tooOld(p Policy, r Result) Outcome {
-	o := Outcome{State: Dead, Reason: p.ageReason()}
+// tooOld is the end of a message that has reached the end of its time; what had
+// to be mended first says more than that.
+func tooOld(reason string, r Result) Outcome {
+	o := Outcome{State: Dead, Reason: reason}
 	if r.Class == ClassDenied {
 		o.Reason = ReasonUnauthorized
 	}

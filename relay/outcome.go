@@ -8,6 +8,7 @@ type Outcome struct {
 	Reason  string
 	Next    time.Time // for Waiting
 	Counted bool      // whether the attempt counts against the policy
+	Link    string    // id of the message that replaces this one, for Superseded
 }
 
 // The reasons: a closed set, so that letters and attempts can be counted by
@@ -33,6 +34,7 @@ const (
 	ReasonReplayed     = "replayed"
 	ReasonOperator     = "operator"
 	ReasonSettledKey   = "settled_key"
+	ReasonNewer        = "newer" // a newer message of its route replaces it
 	// ReasonDeliveredBefore: the drain's own record had it, the events did not.
 	ReasonDeliveredBefore = "delivered_before"
 	// ReasonAmbiguous: it was sent, nobody knows what came of it, and its route

@@ -11,6 +11,9 @@ type Policy struct {
 	MaxAge      time.Duration // from acceptance to a dead letter
 	// Expires: MaxAge is the route's own, after which nobody needs the message.
 	Expires bool
+	// Latest: of several messages of the route that wait for one lane (and kind)
+	// only the newest is delivered. Not for what must be kept each: reports.
+	Latest bool
 	// GiveUpAmbiguous: an attempt that was sent, and of which nobody knows what
 	// came, makes a dead letter. Without it the message is tried again, and the
 	// destination may do it twice.
@@ -44,16 +47,23 @@ func (p Policy) Once() Policy {
 	return p
 }
 
-// ageReason is why a message dies that has reached its maximum age.
-func (p Policy) ageReason() string {
-	if p.Expires {
-		return ReasonExpired
+// end is when a message dies that was accepted, or due, at from, and why. The
+// time that a message was given can only make it earlier.
+func (p Policy) end(from, expires time.Time) (at time.Time, reason string) {
+	at = from.Add(p.MaxAge)
+	switch {
+	case !expires.IsZero() && expires.Before(at):
+		return expires, ReasonExpired
+	case p.Expires:
+		return at, ReasonExpired
+	default:
+		return at, ReasonMaxAge
 	}
-	return ReasonMaxAge
 }
 
 // Attempt is what is known about a try when it is judged.
 type Attempt struct {
 	Number   int       // 1 is the first
-	Accepted time.Time // when the message was accepted
+	Accepted time.Time // when the message was accepted, or due
+	Expires  time.Time // the time it was given; zero: none
 }

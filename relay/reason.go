@@ -29,6 +29,7 @@ var reasons = [...]Reason{
 	{Code: ReasonAlreadyThere, Meaning: "the destination had it already"},
 	{Code: ReasonDeliveredBefore, Meaning: "the drain's own record says that it was delivered"},
 	{Code: ReasonMissing, Meaning: "it is gone from the journal"},
+	{Code: ReasonNewer, Meaning: "a newer message of its route replaces it"},
 	{Code: ReasonReplayed, Meaning: "its letter was replayed"},
 	{Code: ReasonOperator, Meaning: "an operator gave it up"},
 	{Code: ReasonSettledKey, Meaning: "its key was settled before"},
