@@ -47,6 +47,8 @@ type book struct {
 type grave struct {
 	event  relay.Event
 	remove bool
+	waited bool   // there are events before this one
+	place  uint64 // of the event in the record
 }
 
 func newAccounts(destination string, nc *nats.Conn, js jetstream.JetStream, keys *settledKeys, log zerolog.Logger) *accounts {
@@ -183,6 +185,7 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 			Msg("an event about a message that a power cut took is not counted: its sequence is another message's")
 	}
 	wasLetter := e.State != relay.Started && b.ledger.DeadLetter(e.Sequence)
+	_, waited := b.ledger.Waiting(e.Sequence)
 	if !b.ledger.Apply(e, sequence) {
 		return
 	}
@@ -191,7 +194,7 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 		b.agenda.settled(e.Sequence)
 	}
 	if e.State == relay.Dead || wasLetter {
-		b.graves = append(b.graves, grave{event: e, remove: wasLetter})
+		b.graves = append(b.graves, grave{event: e, remove: wasLetter, waited: waited, place: sequence})
 		a.notify()
 	}
 	if e.Keyed && e.State.Settled() {
@@ -257,12 +260,12 @@ func (a *accounts) pendingGraves(q relay.Queue) []grave {
 	return append([]grave(nil), a.books[q.Token()].graves...)
 }
 
-// gravesDone forgets the first n pieces of work.
-func (a *accounts) gravesDone(q relay.Queue, n int) {
+// gravesDone forgets the first n pieces of work, but for what is left of them.
+func (a *accounts) gravesDone(q relay.Queue, n int, left []grave) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b := a.books[q.Token()]
-	b.graves = b.graves[n:]
+	b.graves = append(left, b.graves[n:]...)
 }
 
 // snapshot encodes a ledger whose consequences are all done; nil when there is

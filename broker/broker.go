@@ -32,6 +32,9 @@ type Options struct {
 	Latest         []string      // routes of whose waiting messages only the newest is delivered
 
 	MaxUploads int // large bodies that may be stored at one time; more are refused
+	// Routes say what may be changed in a letter that is replayed; none: headers
+	// that travel in any case, and bodies.
+	Routes []relay.Route
 
 	Log zerolog.Logger
 
@@ -102,6 +105,8 @@ type Broker struct {
 	objects  *objects
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
+
+	importing sync.Mutex // one letter at a time: looking for it and storing it are one
 }
 
 // Open locks the state directory, starts the embedded broker, recovers every

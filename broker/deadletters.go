@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
+	"slices"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,22 +13,14 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// A dead letter is the message, whole, with the event that ended it. It is
-// buried by the edge when it sees that event: the drain needs no right to write
-// letters, and a crash in between buries again. One id has one letter.
-
-const (
-	hdrDeadSequence = "Relay-Dead-Sequence"
-	hdrDeadReason   = "Relay-Dead-Reason"
-	hdrDeadAt       = "Relay-Dead-At"
-	hdrDeadAttempts = "Relay-Dead-Attempts"
-	hdrDeadStatus   = "Relay-Dead-Status"
-	hdrDeadDetail   = "Relay-Dead-Detail"
-)
+// A dead letter is the message, whole, with the event that ended it and those
+// before. It is buried by the edge when it sees that event: the drain needs no
+// right to write letters, and a crash in between buries again. One id has one
+// letter.
 
 // bury copies a message to the dead letters of its organization. A message that
 // the journal no longer has cannot be buried; audit names it.
-func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event) error {
+func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event, h *relay.History) error {
 	s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: e.Sequence})
 	if errors.Is(err, errNotFound) {
 		b.log.Error().Str("id", e.ID).Uint64("sequence", e.Sequence).Msg("a dead message is gone from the journal; no letter of it can be kept")
@@ -38,18 +29,13 @@ func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event) error {
 	if err != nil {
 		return err
 	}
-	msg := &nats.Msg{Subject: deadSubject(q, e.ID), Header: nats.Header{}}
-	for name, values := range s.header {
-		if len(name) > 6 && name[:6] == "Relay-" {
-			msg.Header[name] = values
+	msg := &nats.Msg{Subject: deadSubject(q, e.ID), Header: envelopeOf(s.header)}
+	msg.Header.Set(hdrDeadSequence, strconv.FormatUint(e.Sequence, 10))
+	if s.header.Get(hdrDeadReason) == "" { // else it was imported, and says itself how it died
+		if err := deathOf(e, h).write(msg.Header); err != nil {
+			return err
 		}
 	}
-	msg.Header.Set(hdrDeadSequence, strconv.FormatUint(e.Sequence, 10))
-	msg.Header.Set(hdrDeadReason, e.Reason)
-	msg.Header.Set(hdrDeadAt, e.Recorded.UTC().Format(time.RFC3339Nano))
-	msg.Header.Set(hdrDeadAttempts, strconv.Itoa(e.Attempt))
-	msg.Header.Set(hdrDeadStatus, strconv.Itoa(e.Status))
-	msg.Header.Set(hdrDeadDetail, url.PathEscape(e.Detail))
 	expectNew(msg, msg.Subject)
 	_, err = publish(ctx, b.nc, msg, s.data)
 	var refused *pubError
@@ -62,6 +48,22 @@ func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event) error {
 	return nil
 }
 
+// deathOf is the death that an event tells. One that no answer led to, for
+// example by age, shows the last answer there was.
+func deathOf(e relay.Event, h *relay.History) death {
+	d := death{reason: e.Reason, at: e.Recorded, attempts: e.Attempt, status: e.Status, detail: e.Detail, history: h}
+	if h == nil || e.Status != 0 || e.Detail != "" {
+		return d
+	}
+	for _, earlier := range slices.Backward(h.Events) {
+		if earlier.Status != 0 || earlier.Detail != "" {
+			d.status, d.detail = earlier.Status, earlier.Detail
+			break
+		}
+	}
+	return d
+}
+
 // unbury removes the letter of a message that was replayed or discarded.
 func (b *Broker) unbury(ctx context.Context, q relay.Queue, id string) error {
 	s, err := b.js.Stream(ctx, deadStream(q.Organization))
@@ -71,33 +73,146 @@ func (b *Broker) unbury(ctx context.Context, q relay.Queue, id string) error {
 	return s.Purge(ctx, jetstream.WithPurgeSubject(deadSubject(q, id)))
 }
 
-// letter reads the dead letter of an id, with its body.
-func (b *Broker) letter(ctx context.Context, q relay.Queue, id string) (relay.DeadLetter, *relay.Message, error) {
-	s, err := get(ctx, b.nc, apiGet(deadStream(q.Organization)), &getRequest{LastFor: deadSubject(q, id)})
+// DeadLetters lists letters without bodies: of all queues the oldest death
+// first, of one queue in the order in which they were buried.
+func (b *Broker) DeadLetters(ctx context.Context, f relay.DeadLetterFilter) ([]relay.DeadLetter, error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	limit := orElse(f.Limit, relay.DefaultDeadLetterLimit)
+	letters := []relay.DeadLetter{}
+	for _, q := range b.chosen(f.Queue) {
+		found := 0
+		err := b.eachLetter(ctx, q, f, func(l relay.DeadLetter) bool {
+			letters = append(letters, l)
+			found++
+			return found < limit
+		})
+		if err != nil {
+			return nil, unavailable(err)
+		}
+	}
+	if f.Queue == nil {
+		slices.SortStableFunc(letters, func(x, y relay.DeadLetter) int { return x.DiedAt.Compare(y.DiedAt) })
+	}
+	return letters[:min(len(letters), limit)], nil
+}
+
+// eachLetter visits the letters of a queue that the filter lets through, until
+// visit wants no more.
+func (b *Broker) eachLetter(ctx context.Context, q relay.Queue, f relay.DeadLetterFilter, visit func(relay.DeadLetter) bool) error {
+	if err := b.settleGraves(ctx, q); err != nil {
+		return err
+	}
+	return b.walk(ctx, deadStream(q.Organization), []string{deadSubject(q, "*")}, f.After+1, func(s *stored) bool {
+		l, _, err := s.letter()
+		if err != nil {
+			b.log.Error().Err(err).Uint64("letter", s.sequence).Msg("a dead letter cannot be read")
+			return true
+		}
+		l.Body = nil
+		return !f.Matches(l) || visit(l)
+	})
+}
+
+// Causes groups letters by what they died of.
+func (b *Broker) Causes(ctx context.Context, f relay.DeadLetterFilter) (relay.CauseReport, error) {
+	if f.Limit > relay.MaxCauses {
+		return relay.CauseReport{}, relay.Refuse(relay.CodeMalformed, "limit is %d; it must be from 1 to %d", f.Limit, relay.MaxCauses)
+	}
+	var causes relay.Causes
+	for _, q := range b.chosen(f.Queue) {
+		err := b.eachLetter(ctx, q, f, func(l relay.DeadLetter) bool {
+			causes.Add(l)
+			return true
+		})
+		if err != nil {
+			return relay.CauseReport{}, unavailable(err)
+		}
+	}
+	return causes.Report(f.Limit), nil
+}
+
+// settleGraves waits until the letters follow the events stored so far.
+func (b *Broker) settleGraves(ctx context.Context, q relay.Queue) error {
+	if !b.Known(q) {
+		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	if err := b.accounts[q.Destination].current(ctx); err != nil {
+		return err
+	}
+	return b.house.digNow(ctx, q)
+}
+
+// DeadLetter is one letter with its body and its history.
+func (b *Broker) DeadLetter(ctx context.Context, id string) (relay.DeadLetter, error) {
+	o, err := b.openLetter(ctx, id)
 	if err != nil {
-		return relay.DeadLetter{}, nil, err
+		return relay.DeadLetter{}, err
+	}
+	l := o.DeadLetter
+	if l.History, err = o.stored.history(); err != nil {
+		return l, unavailable(err)
+	}
+	return l, nil
+}
+
+// openedLetter is a letter with its message, whole.
+type openedLetter struct {
+	relay.DeadLetter
+	message *relay.Message
+	stored  *stored
+	queue   relay.Queue
+}
+
+// openLetter reads the letter of an id, after all that was settled before. It is
+// the one place where a letter's body is read.
+func (b *Broker) openLetter(ctx context.Context, id string) (*openedLetter, error) {
+	token, _, ok := relay.ParseID(id)
+	q, known := b.queues[token]
+	if !ok || !known {
+		return nil, noLetter(id)
+	}
+	if err := b.settleGraves(ctx, q); err != nil {
+		return nil, unavailable(err)
+	}
+	s, err := get(ctx, b.nc, apiGet(deadStream(q.Organization)), &getRequest{LastFor: deadSubject(q, id)})
+	if errors.Is(err, errNotFound) {
+		return nil, noLetter(id)
+	}
+	if err != nil {
+		return nil, unavailable(err)
 	}
 	l, m, err := s.letter()
 	if err == nil && m.Object != "" {
 		err = b.addLetterBody(ctx, &l, m)
 	}
-	return l, m, err
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return &openedLetter{DeadLetter: l, message: m, stored: s, queue: q}, nil
 }
 
-func (s *stored) letter() (relay.DeadLetter, *relay.Message, error) {
-	m, err := relay.DecodeEnvelope(s.header, s.data)
+func noLetter(id string) error {
+	return relay.Refuse(relay.CodeNotFound, "there is no dead letter %q", id)
+}
+
+// Discard removes a letter for good.
+func (b *Broker) Discard(ctx context.Context, id string) error {
+	l, err := b.openLetter(ctx, id)
 	if err != nil {
-		return relay.DeadLetter{}, nil, err
+		return err
 	}
-	l := relay.DeadLetter{ID: m.ID, Organization: m.Queue.Organization, Destination: m.Queue.Destination,
-		Route: m.Route, Lane: m.Lane, Key: m.Key, AcceptedAt: m.Received.UTC(), ReplayedFrom: m.ReplayedFrom,
-		Reason: s.header.Get(hdrDeadReason), Bytes: s.size(), ContentType: m.ContentType, Path: m.Path, Body: m.Body}
-	l.Sequence, _ = strconv.ParseUint(s.header.Get(hdrDeadSequence), 10, 64) // zero where it is none
-	l.Attempts, _ = strconv.Atoi(s.header.Get(hdrDeadAttempts))
-	l.Status, _ = strconv.Atoi(s.header.Get(hdrDeadStatus))
-	l.Detail, _ = url.PathUnescape(s.header.Get(hdrDeadDetail))
-	if l.DiedAt, err = time.Parse(time.RFC3339Nano, s.header.Get(hdrDeadAt)); err != nil {
-		l.DiedAt = s.at
+	return b.resolve(ctx, l.queue, relay.Event{Sequence: l.Sequence, ID: id, State: relay.Discarded, Reason: relay.ReasonOperator})
+}
+
+// resolve records what became of a message, and waits until the letters follow.
+func (b *Broker) resolve(ctx context.Context, q relay.Queue, e relay.Event) error {
+	if err := b.withdrawn(ctx, q, e); err != nil {
+		return err
 	}
-	return l, m, nil
+	if err := b.house.digNow(ctx, q); err != nil {
+		return unavailable(err)
+	}
+	return nil
 }

@@ -166,7 +166,7 @@ func TestAReplayIsSentWhateverTheRecordSays(t *testing.T) {
 	require.EqualValues(t, 1, status(t, b, settled).Dead)
 	require.NoError(t, r.Note(m))
 	fail.Store(false)
-	receipt, err := b.Replay(t.Context(), m.ID)
+	receipt, err := b.Replay(t.Context(), m.ID, relay.Edit{})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, status(t, b, settled).Delivered)
 	require.Len(t, d.bodies(), 2)

@@ -39,7 +39,7 @@ func TestAnExpiredMessageIsNotTried(t *testing.T) {
 
 	stop()
 	drain(t, b, d, nil)
-	_, err = b.Replay(t.Context(), letter.ID)
+	_, err = b.Replay(t.Context(), letter.ID, relay.Edit{})
 	require.NoError(t, err)
 	status(t, b, settled)
 	require.Equal(t, []string{"in time", "late"}, d.bodies())

@@ -76,6 +76,16 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 	return err
 }
 
+// StoreImport is an import that ends before it is recorded, as by a crash.
+func StoreImport(ctx context.Context, b *Broker, x relay.ExportedLetter) error {
+	i, err := b.newImport(x)
+	if err != nil {
+		return err
+	}
+	_, err = i.accept(ctx)
+	return err
+}
+
 // WithPlaces is of how many places the newest message is remembered.
 func WithPlaces(o *Options, places int) { o.places = places }
 
@@ -136,7 +146,7 @@ func RemoveLetter(ctx context.Context, b *Broker, q relay.Queue, id string) erro
 
 // Bury makes a dead letter without one.
 func Bury(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
-	return b.bury(ctx, q, e)
+	return b.bury(ctx, q, e, nil)
 }
 
 // ForgeLetter keeps a message as if it were the dead one of another sequence.

@@ -105,39 +105,6 @@ func (h *housekeeper) eachQueue(ctx context.Context, do func(context.Context, re
 	}
 }
 
-// dig does the work at the dead letters.
-func (h *housekeeper) dig(ctx context.Context, q relay.Queue) error {
-	a := h.b.accounts[q.Destination]
-	work := a.pendingGraves(q)
-	for i, g := range work {
-		err := h.digOne(ctx, q, g)
-		if err != nil {
-			a.gravesDone(q, i)
-			return err
-		}
-	}
-	if len(work) == 0 {
-		return nil
-	}
-	a.gravesDone(q, len(work))
-	h.b.barrier.MarkDirty()
-	return nil
-}
-
-func (h *housekeeper) digOne(ctx context.Context, q relay.Queue, g grave) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if g.remove {
-		return h.b.unbury(ctx, q, g.event.ID)
-	}
-	still := false
-	h.b.accounts[q.Destination].view(q, func(l *relay.Ledger) { still = l.DeadLetter(g.event.Sequence) })
-	if !still {
-		return nil // replayed or discarded meanwhile
-	}
-	return h.b.bury(ctx, q, g.event)
-}
-
 // checkpoint stores the ledger. What it rests on (events, letters) is on the
 // disk before, and it is on the disk itself before anything is trimmed.
 func (h *housekeeper) checkpoint(ctx context.Context, q relay.Queue) error {
@@ -238,11 +205,6 @@ func (h *housekeeper) now(ctx context.Context, do func(context.Context) error) e
 	case <-ctx.Done():
 		return ctx.Err() // what was asked for is done all the same
 	}
-}
-
-// digNow does the work at a queue's dead letters.
-func (h *housekeeper) digNow(ctx context.Context, q relay.Queue) error {
-	return h.now(ctx, func(ctx context.Context) error { return h.dig(ctx, q) })
 }
 
 // makeRoom trims a full journal; false when there was nothing to trim.

@@ -80,7 +80,7 @@ func TestARepeatedRequestTellsThePresentState(t *testing.T) {
 			}
 			status(t, b, func(s relay.QueueStatus) bool { return s.Delivered == 1 && s.Dead == 1 && s.Waiting == 1 })
 			check(map[string]relay.State{"good": relay.Delivered, "bad": relay.Dead, "later": relay.Waiting})
-			_, err := b.Replay(t.Context(), first["bad"].ID)
+			_, err := b.Replay(t.Context(), first["bad"].ID, relay.Edit{})
 			require.NoError(t, err)
 			check(map[string]relay.State{"bad": relay.Superseded})
 		})

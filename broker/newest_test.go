@@ -374,18 +374,18 @@ func TestAReplayOfOldFacts(t *testing.T) {
 	status(t, b, settled)
 	broker.Unlearn(b, queue) // long ago: below the floor
 	require.True(t, broker.Learn(t.Context(), b, queue))
-	r, err := b.Replay(t.Context(), deliveredNow.ID)
+	r, err := b.Replay(t.Context(), deliveredNow.ID, relay.Edit{})
 	require.NoError(t, err)
 	require.Equal(t, []any{deliveredNow.ID, relay.Superseded}, []any{r.ID, r.State})
 	replacedBy(t, b, deliveredNow.ID, newer.ID)
 
 	stop()
 	pending := accept(t, b, facts("waits", "new"))
-	_, err = b.Replay(t.Context(), waits.ID)
+	_, err = b.Replay(t.Context(), waits.ID, relay.Edit{})
 	require.NoError(t, err)
 	replacedBy(t, b, waits.ID, pending.ID)
 
-	again, err := b.Replay(t.Context(), alone.ID)
+	again, err := b.Replay(t.Context(), alone.ID, relay.Edit{})
 	require.NoError(t, err)
 	drain(t, b, d, compacting)
 	s := status(t, b, settled)

@@ -191,10 +191,10 @@ func TestABrokenUploadLeavesNothing(t *testing.T) {
 	b := open(t, stateDir(t), anyDisk)
 	before := status(t, b, func(relay.QueueStatus) bool { return true })
 	broken := relay.Refuse(relay.CodeMalformed, "the body ended before it was complete")
-	_, err := b.Accept(t.Context(), incoming("host", "", io.MultiReader(strings.NewReader(largeText(3<<20)), &failing{broken})))
+	_, err := b.Accept(t.Context(), incoming("host", "", io.MultiReader(strings.NewReader(largeText(3<<20)), &breaking{broken})))
 	require.Equal(t, relay.CodeMalformed, relay.CodeOf(err))
 
-	_, err = b.Accept(t.Context(), incoming("host", "", io.MultiReader(strings.NewReader(largeText(3<<20)), &failing{errors.New("unknown")})))
+	_, err = b.Accept(t.Context(), incoming("host", "", io.MultiReader(strings.NewReader(largeText(3<<20)), &breaking{errors.New("unknown")})))
 	require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err))
 	_, err = b.Accept(t.Context(), incoming("host", "", strings.NewReader("")))
 	require.Equal(t, relay.CodeMalformed, relay.CodeOf(err))
@@ -203,9 +203,9 @@ func TestABrokenUploadLeavesNothing(t *testing.T) {
 	require.Equal(t, []uint64{before.Accepted, before.Bytes}, []uint64{after.Accepted, after.Bytes})
 }
 
-type failing struct{ err error }
+type breaking struct{ err error }
 
-func (f *failing) Read([]byte) (int, error) { return 0, f.err }
+func (f *breaking) Read([]byte) (int, error) { return 0, f.err }
 
 // What a crash leaves of an upload goes at the next start; what is next to it and
 // needed stays.
@@ -299,7 +299,7 @@ func TestADeadLetterKeepsItsLargeBody(t *testing.T) {
 	b = open(t, dir, anyDisk)
 	d.answer(delivered(0, nil))
 	drain(t, b, d, nil)
-	again, err := b.Replay(t.Context(), r.ID)
+	again, err := b.Replay(t.Context(), r.ID, relay.Edit{})
 	require.NoError(t, err)
 	status(t, b, settled)
 	same(t, text, d.body(again.ID))

@@ -74,7 +74,7 @@ func TestADamagedBodyIsNeverGivenAsWhole(t *testing.T) {
 			l, err := b.DeadLetter(t.Context(), r.ID)
 			require.NoError(t, err)
 			require.Equal(t, relay.ReasonDamaged, l.Reason)
-			_, err = b.Replay(t.Context(), r.ID)
+			_, err = b.Replay(t.Context(), r.ID, relay.Edit{})
 			require.Equal(t, relay.CodeConflict, relay.CodeOf(err))
 			reports, err := b.Audit(t.Context(), relay.AuditOptions{Queue: &queue})
 			require.NoError(t, err)

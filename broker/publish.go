@@ -39,10 +39,17 @@ func (e *pubError) full() bool {
 		e.ErrCode == codeInsufficient || e.ErrCode == codeStorageExceeded
 }
 
+// Headers that name the sequence of the newest message which matches a filter:
+// the broker refuses what does not find it so.
+const (
+	hdrExpectedSequence = "Nats-Expected-Last-Subject-Sequence"
+	hdrExpectedSubject  = "Nats-Expected-Last-Subject-Sequence-Subject"
+)
+
 // expectNew makes the broker refuse a message if any is stored that matches.
 func expectNew(msg *nats.Msg, filter string) {
-	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", "0")
-	msg.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", filter)
+	msg.Header.Set(hdrExpectedSequence, "0")
+	msg.Header.Set(hdrExpectedSubject, filter)
 }
 
 // publish stores a message and returns its sequence: the broker has written it,

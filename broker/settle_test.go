@@ -49,7 +49,7 @@ func TestADeadLetterIsKeptWholeAndReplayed(t *testing.T) {
 	b = open(t, dir, nil)
 	fail.Store(false)
 	drain(t, b, d, nil)
-	receipt, err := b.Replay(t.Context(), r.ID)
+	receipt, err := b.Replay(t.Context(), r.ID, relay.Edit{})
 	require.NoError(t, err)
 	require.NotEqual(t, r.ID, receipt.ID)
 	s = status(t, b, settled)
@@ -60,7 +60,7 @@ func TestADeadLetterIsKeptWholeAndReplayed(t *testing.T) {
 	require.Equal(t, []any{relay.Superseded, receipt.ID}, []any{old.State, old.ReplacedBy})
 	_, err = b.DeadLetter(t.Context(), r.ID)
 	require.Equal(t, relay.CodeNotFound, relay.CodeOf(err))
-	_, err = b.Replay(t.Context(), r.ID)
+	_, err = b.Replay(t.Context(), r.ID, relay.Edit{})
 	require.Equal(t, relay.CodeNotFound, relay.CodeOf(err))
 	balanced(t, b)
 }

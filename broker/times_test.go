@@ -122,7 +122,7 @@ func TestAMessageIsNotDeliveredAfterItExpires(t *testing.T) {
 	stop()
 
 	d = newDestination(delivered)
-	_, err = b.Replay(t.Context(), r.ID)
+	_, err = b.Replay(t.Context(), r.ID, relay.Edit{})
 	require.NoError(t, err)
 	drain(t, b, d, nil)
 	s = status(t, b, settled)
@@ -141,7 +141,7 @@ func TestAReplayIsDueAtOnce(t *testing.T) {
 	}), nil)
 	status(t, b, settled)
 	stop()
-	again, err := b.Replay(t.Context(), r.ID)
+	again, err := b.Replay(t.Context(), r.ID, relay.Edit{})
 	require.NoError(t, err)
 	s, err := b.Message(t.Context(), again.ID)
 	require.NoError(t, err)

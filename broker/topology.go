@@ -47,6 +47,9 @@ const (
 
 var destinationPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
+// routePattern is what a route may be called: it is a token of a subject.
+var routePattern = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+
 // CheckQueue says what is wrong with the name of a queue, if anything.
 func CheckQueue(q relay.Queue) error {
 	if !destinationPattern.MatchString(q.Destination) {

@@ -48,8 +48,8 @@ func (b *Broker) stateOf(ctx context.Context, q relay.Queue, sequence uint64) (s
 	return state, nil
 }
 
-// withdrawn records the last of what was taken back, and waits until all of it
-// is on the disk and in the account.
+// withdrawn records the last of what was taken back or resolved, and waits until
+// all of it is on the disk and in the account.
 func (b *Broker) withdrawn(ctx context.Context, q relay.Queue, e relay.Event) error {
 	sequence, err := recordAt(ctx, b.nc, q, e)
 	if err != nil {

@@ -51,6 +51,10 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 			return c.policy()
 		},
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane}, Now: time.Now, Log: log, Observe: metrics.observe,
+		Knows: func(route string) bool {
+			_, known := policies[route]
+			return known || route == relay.GenericRoute
+		},
 		Deliveries: before.seam(),
 	})
 	return d, nil

@@ -22,6 +22,17 @@ func limitFlag(c *cobra.Command, most int) func() (int, error) {
 	}
 }
 
+// allFlag registers --limit without one of its own: 0 is all.
+func allFlag(c *cobra.Command) func() (int, error) {
+	limit := c.Flags().Int("limit", 0, "at most `N` (default: all)")
+	return func() (int, error) {
+		if c.Flags().Changed("limit") && *limit < 1 {
+			return 0, usage(fmt.Errorf("--limit is %d; it must be at least 1", *limit))
+		}
+		return *limit, nil
+	}
+}
+
 // sinceFlag registers --since; the function it returns reads it, zero for none.
 func sinceFlag(c *cobra.Command, what string) func() (time.Time, error) {
 	since := c.Flags().String("since", "", "only "+what+" since this `TIME`: an age like 90m, 12h or 7d, or a time like 2026-11-24 or 2026-11-24T08:00:00Z")
@@ -64,13 +75,24 @@ type letterFlags struct {
 // shortConditions are the fields of --where that have a flag of their own.
 var shortConditions = [...]string{"reason", "route", "host", "status"}
 
-func newLetterFlags(p *program, c *cobra.Command) letterFlags {
-	f := letterFlags{command: c, queue: queueFlag(p, c), since: sinceFlag(c, "dead"), limit: limitFlag(c, relay.DefaultDeadLetterLimit)}
+func newLetterFlags(p *program, c *cobra.Command, limit func() (int, error)) letterFlags {
+	f := letterFlags{command: c, queue: queueFlag(p, c), since: sinceFlag(c, "dead"), limit: limit}
 	for _, field := range shortConditions {
 		c.Flags().String(field, "", "only with this `"+strings.ToUpper(field)+"`")
 	}
+	complete(c, "reason", known(letterReasons()))
 	f.where = c.Flags().StringArray("where", nil, "only where `EXPR` holds: FIELD=VALUE, FIELD!=VALUE or FIELD~SUBSTRING, several divided by commas")
 	return f
+}
+
+// letterReasons are those that letters have today.
+func letterReasons() (codes []string) {
+	for _, r := range relay.Reasons() {
+		if r.Letter && !r.Reserved {
+			codes = append(codes, r.Code)
+		}
+	}
+	return codes
 }
 
 // given says whether the letters are chosen by a filter at all; a limit alone

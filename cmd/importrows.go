@@ -57,3 +57,11 @@ func (r *rows[T]) end() error {
 	}
 	return list(r.out, r.kept, r.listing)
 }
+
+// endIfAny is end, but prints nothing at all where there was no row.
+func (r *rows[T]) endIfAny() error {
+	if len(r.kept) == 0 {
+		return nil
+	}
+	return r.end()
+}

@@ -52,7 +52,8 @@ func TestSurface(t *testing.T) {
 		"queue watch": operator("interval"), "queue pause": operator("reason"), "queue resume": operator(),
 		"queue purge": operator("route", "host", "older-than", "dry-run", "yes"), "message wait": operator("for"), "message cancel": operator(),
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
-		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
+		"dlq ls": letters(), "dlq show": operator("body"), "dlq discard": letters("dry-run", "yes"),
+		"dlq replay": letters("dry-run", "yes", "rate", "set", "set-header"), "dlq top": letters(), "dlq export": letters(), "dlq import": operator(),
 		"audit": operator("queue", "since"), "completion": nil,
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type", "not-before", "expires", "priority"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
@@ -146,6 +147,16 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		"dlq ls --limit 0":                "--limit is 0; it must be at least 1",
 		"dlq ls --queue x":                "\"x\" is not a queue",
 		"dlq replay":                      "`foreman-relay dlq replay` takes message ids",
+		"dlq replay a --rate fast":        "--rate is \"fast\"; write how many a second, minute or hour, like 10/s or 30/m, at most 10000/s",
+		"dlq replay a --rate 0":           "--rate is \"0\"",
+		"dlq replay a --set /a=b":         "--set is \"/a=b\"; write POINTER=JSON",
+		"dlq replay a --set-header A":     "--set-header is \"A\"; write NAME=VALUE",
+		"dlq replay a --limit 0":          "--limit is 0; it must be at least 1",
+		"dlq export a --reason rejected":  "`foreman-relay dlq export` takes message ids or a filter, not both",
+		"dlq export -o json":              "--output is \"json\"; an export is always jsonl",
+		"dlq export --limit 0":            "--limit is 0; it must be at least 1",
+		"dlq import a b":                  "`foreman-relay dlq import` takes one file at most; none, or -, is stdin",
+		"dlq import /nowhere":             "open /nowhere: no such file",
 		"dlq discard a b":                 "discarding 2 dead letters cannot be undone; add --yes",
 		"audit --queue x":                 "\"x\" is not a queue",
 		"pki init":                        "`foreman-relay pki init` takes a directory",
@@ -182,7 +193,7 @@ func TestVersion(t *testing.T) {
 
 func TestWithoutARelay(t *testing.T) {
 	for _, call := range []string{"queue ls", "queue show default/foreman", "queue peek a/b", "queue pause a/b", "queue resume a/b", "queue watch", "queue ls -w",
-		"message ls", "message show x", "message why x", "dlq ls", "dlq show x", "dlq replay x", "dlq replay --reason x", "dlq discard x --yes", "audit", "enqueue default/foreman /dev/null"} {
+		"message ls", "message show x", "message why x", "dlq ls", "dlq show x", "dlq replay x", "dlq replay --reason x", "dlq top", "dlq export", "dlq export x", "dlq discard x --yes", "audit", "enqueue default/foreman /dev/null"} {
 		out, errs, code := cli(t, append(strings.Fields(call), "--admin-socket", "/nowhere/admin.sock")...)
 		require.Equal(t, exitUnavailable, code, call)
 		require.Empty(t, out, call)

@@ -49,11 +49,8 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.POST("/queues/:organization/:destination/messages", o.Edge.local, o.Edge.hurry, o.Edge.gate)
 	g.GET("/messages/:id", a.message)
 	g.GET("/messages/:id/why", a.why)
+	a.addDeadLetters(g)
 	g.POST("/messages/:id/cancel", a.cancel)
-	g.GET("/dead-letters", a.deadLetters)
-	g.GET("/dead-letters/:id", a.deadLetter)
-	g.POST("/dead-letters/:id/replay", a.replay)
-	g.DELETE("/dead-letters/:id", a.discard)
 	g.POST("/audit", a.audit)
 	g.GET("/storage", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Storage()) })
 	g.GET("/config", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Config) })
@@ -146,34 +143,6 @@ func (a *admin) why(c echo.Context) error {
 	return one(c, a.Operator.Why)
 }
 
-func (a *admin) deadLetters(c echo.Context) error {
-	f, err := letterQuery(c)
-	if err != nil {
-		return err
-	}
-	letters, err := a.Operator.DeadLetters(c.Request().Context(), f)
-	return answer(c, letters, err)
-}
-
-func (a *admin) deadLetter(c echo.Context) error {
-	return one(c, a.Operator.DeadLetter)
-}
-
-func (a *admin) replay(c echo.Context) error {
-	return one(c, a.Operator.Replay)
-}
-
-func (a *admin) discard(c echo.Context) error {
-	id, err := pathParam(c, "id")
-	if err != nil {
-		return err
-	}
-	if err := a.Operator.Discard(c.Request().Context(), id); err != nil {
-		return err
-	}
-	return c.NoContent(http.StatusNoContent)
-}
-
 func (a *admin) audit(c echo.Context) error {
 	q, err := queueQuery(c)
 	if err != nil {
@@ -185,25 +154,6 @@ func (a *admin) audit(c echo.Context) error {
 	}
 	reports, err := a.Operator.Audit(c.Request().Context(), relay.AuditOptions{Queue: q, Since: since})
 	return answer(c, reports, err)
-}
-
-// letterQuery reads a filter of dead letters; each where= is one condition.
-func letterQuery(c echo.Context) (f relay.DeadLetterFilter, err error) {
-	if f.Queue, err = queueQuery(c); err != nil {
-		return f, err
-	}
-	if f.Since, err = timeQuery(c, "since"); err != nil {
-		return f, err
-	}
-	for _, s := range c.QueryParams()["where"] {
-		condition, err := relay.ParseCondition(s)
-		if err != nil {
-			return f, err
-		}
-		f.Where = append(f.Where, condition)
-	}
-	f.Limit, err = limitQuery(c)
-	return f, err
 }
 
 // limitQuery reads ?limit=N; 0 where there is none.

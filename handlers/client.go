@@ -143,35 +143,6 @@ func (c *Client) Why(ctx context.Context, id string) (e relay.Explanation, err e
 	return e, err
 }
 
-// DeadLetters implements relay.Operator.
-func (c *Client) DeadLetters(ctx context.Context, f relay.DeadLetterFilter) (letters []relay.DeadLetter, err error) {
-	v := queueValues(f.Queue)
-	setTime(v, "since", f.Since)
-	for _, condition := range f.Where {
-		v.Add("where", condition.String())
-	}
-	setLimit(v, f.Limit)
-	err = c.call(ctx, http.MethodGet, "/dead-letters?"+v.Encode(), &letters)
-	return letters, err
-}
-
-// DeadLetter implements relay.Operator.
-func (c *Client) DeadLetter(ctx context.Context, id string) (l relay.DeadLetter, err error) {
-	err = c.call(ctx, http.MethodGet, "/dead-letters/"+url.PathEscape(id), &l)
-	return l, err
-}
-
-// Replay implements relay.Operator.
-func (c *Client) Replay(ctx context.Context, id string) (r relay.Receipt, err error) {
-	err = c.call(ctx, http.MethodPost, "/dead-letters/"+url.PathEscape(id)+"/replay", &r)
-	return r, err
-}
-
-// Discard implements relay.Operator.
-func (c *Client) Discard(ctx context.Context, id string) error {
-	return c.call(ctx, http.MethodDelete, "/dead-letters/"+url.PathEscape(id), nil)
-}
-
 // Audit implements relay.Operator.
 func (c *Client) Audit(ctx context.Context, o relay.AuditOptions) (reports []relay.AuditReport, err error) {
 	v := queueValues(o.Queue)

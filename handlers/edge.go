@@ -17,8 +17,7 @@ import (
 	"github.com/theforeman/foreman-relay/schemas"
 )
 
-// genericRoute is the name under which messages of the queue endpoint are kept.
-const genericRoute = "message"
+const genericRoute = relay.GenericRoute
 
 // DefaultBodyTimeout bounds how long a body may take to come.
 const DefaultBodyTimeout = 30 * time.Second

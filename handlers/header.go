@@ -3,7 +3,6 @@ package handlers
 import (
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/theforeman/foreman-relay/relay"
@@ -55,7 +54,7 @@ const maxKept = 32
 func keepHeaders(m *relay.Message, r relay.Route, req *http.Request) error {
 	kept := map[string]string{}
 	for name, values := range req.Header {
-		if !slices.ContainsFunc(r.Keep, func(pattern string) bool { return keeps(pattern, name) }) {
+		if !r.Keeps(name) {
 			continue
 		}
 		kept[name] = strings.Join(values, ", ")
@@ -73,12 +72,6 @@ func keepHeaders(m *relay.Message, r relay.Route, req *http.Request) error {
 		m.Header = kept
 	}
 	return nil
-}
-
-// keeps compares a header's canonical name with a pattern of Route.Keep.
-func keeps(pattern, name string) bool {
-	prefix, open := strings.CutSuffix(pattern, "*")
-	return name == pattern || open && strings.HasPrefix(name, prefix)
 }
 
 // clientAddress is who is at the other end of the connection.

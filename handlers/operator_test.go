@@ -30,9 +30,10 @@ func newOperator() *operator {
 	return &operator{paused: map[relay.Queue]*relay.Pause{}, letters: map[string]relay.DeadLetter{
 		letterID: {ID: letterID, Organization: slashed.Organization, Destination: slashed.Destination, Route: "message", Lane: "web01",
 			Key: "a\x1fb", Sequence: 7, AcceptedAt: noon, DiedAt: noon.Add(time.Hour), Reason: relay.ReasonRejected, Attempts: 1, Status: 422,
-			Detail: "say \"no\"\n", Bytes: 4, ContentType: "text/plain", Path: "/x?y=1", Body: []byte{0, 1, 0xff, '\n'}},
+			Detail: "say \"no\"\n", Bytes: 4, ContentType: "text/plain", Path: "/x?y=1", Body: []byte{0, 1, 0xff, '\n'}, Place: 3,
+			History: &relay.History{Dropped: 2, Events: []relay.EventStatus{{At: noon, State: relay.Dead, Attempt: 1, Status: 422, Reason: relay.ReasonRejected}}}},
 		relay.KeyedID(queue, "another"): {ID: relay.KeyedID(queue, "another"), Organization: queue.Organization, Destination: queue.Destination,
-			Route: "facts", Sequence: 1 << 60, AcceptedAt: noon, DiedAt: noon, Reason: relay.ReasonMaxAge, Bytes: 9},
+			Route: "facts", Sequence: 1 << 60, AcceptedAt: noon, DiedAt: noon, Reason: relay.ReasonMaxAge, Bytes: 9, Place: 4},
 	}}
 }
 
@@ -142,11 +143,14 @@ func (o *operator) Why(ctx context.Context, id string) (relay.Explanation, error
 }
 
 func (o *operator) DeadLetters(_ context.Context, f relay.DeadLetterFilter) ([]relay.DeadLetter, error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
 	found := []relay.DeadLetter{}
 	for _, id := range []string{letterID, relay.KeyedID(queue, "another")} {
 		l, there := o.letters[id]
-		if there && f.Matches(l) && (f.Limit == 0 || len(found) < f.Limit) {
-			l.Body = nil
+		if there && f.Matches(l) && l.Place > f.After && (f.Limit == 0 || len(found) < f.Limit) {
+			l.Body, l.History = nil, nil
 			found = append(found, l)
 		}
 	}
@@ -161,14 +165,53 @@ func (o *operator) DeadLetter(_ context.Context, id string) (relay.DeadLetter, e
 	return l, nil
 }
 
-func (o *operator) Replay(ctx context.Context, id string) (relay.Receipt, error) {
+// Replay says back what it was asked to change.
+func (o *operator) Replay(ctx context.Context, id string, e relay.Edit) (relay.Receipt, error) {
 	l, err := o.DeadLetter(ctx, id)
 	if err != nil {
 		return relay.Receipt{}, err
 	}
-	q := relay.Queue{Organization: l.Organization, Destination: l.Destination}
+	if e.Header["Refused"] != "" {
+		return relay.Receipt{}, relay.Refuse(relay.CodeConflict, "another edit")
+	}
 	delete(o.letters, id)
-	return relay.Receipt{ID: relay.KeyedID(q, "again"), State: relay.Accepted, Queue: q, Durability: "os", AcceptedAt: noon, Location: "/x"}, nil
+	return relay.Receipt{ID: relay.KeyedID(l.Queue(), "again"), State: relay.Accepted, Queue: l.Queue(), Durability: "os", AcceptedAt: noon,
+		Location: fmt.Sprintf("%v %s", e.Header, e.Set)}, nil
+}
+
+func (o *operator) Causes(ctx context.Context, f relay.DeadLetterFilter) (relay.CauseReport, error) {
+	limit := f.Limit
+	f.Limit = 0
+	letters, err := o.DeadLetters(ctx, f)
+	if err != nil {
+		return relay.CauseReport{}, err
+	}
+	var causes relay.Causes
+	for _, l := range letters {
+		causes.Add(l)
+	}
+	return causes.Report(limit), nil
+}
+
+func (o *operator) ExportDeadLetter(ctx context.Context, id string) (relay.ExportedLetter, error) {
+	l, err := o.DeadLetter(ctx, id)
+	if err != nil {
+		return relay.ExportedLetter{}, err
+	}
+	x := relay.ExportedLetter{Version: relay.ExportVersion, ID: id, Queue: l.Queue(), Reason: l.Reason, DiedAt: l.DiedAt, History: l.History,
+		Envelope: map[string]string{"Relay-Key": "a%1Fb"}}
+	x.SetBody(l.Body)
+	return x, nil
+}
+
+func (o *operator) ImportDeadLetter(_ context.Context, x relay.ExportedLetter) (relay.ImportedLetter, error) {
+	if x.Queue != queue && x.Queue != slashed {
+		return relay.ImportedLetter{}, relay.Refuse(relay.CodeNotFound, "letter %s is of queue %s", x.ID, x.Queue)
+	}
+	_, known := o.letters[x.ID]
+	o.letters[x.ID] = relay.DeadLetter{ID: x.ID, Organization: x.Queue.Organization, Destination: x.Queue.Destination, Reason: x.Reason,
+		DiedAt: x.DiedAt, Body: x.Body(), Key: x.Envelope["Relay-Key"], History: x.History}
+	return relay.ImportedLetter{ID: x.ID, Queue: x.Queue, Known: known, Sequence: 1 << 60}, nil
 }
 
 func (o *operator) Discard(ctx context.Context, id string) error {
@@ -267,6 +310,34 @@ func story(o relay.Operator) []any {
 	}
 	letters, err = o.DeadLetters(ctx, relay.DeadLetterFilter{Since: noon.Add(time.Minute)})
 	tell(letters, err)
+	for _, f := range []relay.DeadLetterFilter{{}, {Limit: 1}, {Queue: &queue}, {Since: noon.Add(time.Minute)}} {
+		report, err := o.Causes(ctx, f)
+		tell(report, err)
+	}
+	for _, f := range []relay.DeadLetterFilter{{Queue: &queue, After: 4}, {Queue: &queue, After: 3}, {After: 3}, {Limit: relay.MaxDeadLetterLimit + 1}} {
+		letters, err = o.DeadLetters(ctx, f)
+		tell(letters, err)
+	}
+	var each []string
+	err = relay.EachDeadLetter(ctx, o, relay.DeadLetterFilter{}, func(l relay.DeadLetter) error {
+		each = append(each, l.ID)
+		return nil
+	})
+	tell(each, err)
+	x, err := o.ExportDeadLetter(ctx, letterID)
+	tell(x, err)
+	for _, change := range []func(*relay.ExportedLetter){func(*relay.ExportedLetter) {}, func(x *relay.ExportedLetter) { x.Queue = unknown },
+		func(x *relay.ExportedLetter) { x.SetBody([]byte("text\u2028")) }} {
+		change(&x)
+		done, err := o.ImportDeadLetter(ctx, x)
+		tell(done, err)
+		l, err := o.DeadLetter(ctx, letterID)
+		tell(l, err)
+	}
+	edit := relay.Edit{Header: map[string]string{"Refused": "y\u2028"}, Set: []relay.Replacement{{Pointer: "/a~1b", Value: []byte(`{"c":1.0}`)}}}
+	refused, err := o.Replay(ctx, letterID, edit)
+	tell(refused, err)
+	edit.Header = map[string]string{"Accept": ""}
 	reports, err := o.Audit(ctx, relay.AuditOptions{Since: noon.Add(time.Nanosecond)})
 	tell(reports, err)
 	for _, id := range []string{letterID, gone, "a b/c?d%41", "..", letterID} {
@@ -276,7 +347,7 @@ func story(o relay.Operator) []any {
 		tell(e, err)
 		l, err := o.DeadLetter(ctx, id)
 		tell(l, err)
-		r, err := o.Replay(ctx, id)
+		r, err := o.Replay(ctx, id, edit)
 		tell(r, err)
 		tell("discarded", o.Discard(ctx, id))
 	}

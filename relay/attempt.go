@@ -35,8 +35,12 @@ func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 		t.settle(*e, Outcome{State: Dead, Reason: ReasonUnknown}, Result{Detail: err.Error()})
 	case err != nil:
 		t.x.putBack(*e)
+	case m.Buried != "": // imported as a letter; the edge settles it too, and once counts
+		t.settle(*e, Outcome{State: Dead, Reason: m.Buried}, Result{})
 	case m.SettledBefore:
 		t.settle(*e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+	case t.Knows != nil && !t.Knows(m.Route):
+		t.settle(*e, Outcome{State: Dead, Reason: ReasonRouteGone}, Result{Detail: routeGoneText(m.Route)})
 	case t.deliveredBefore(m):
 		t.settleBefore(*e, m)
 	case t.leftInDoubt(m):
@@ -45,6 +49,10 @@ func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 		return m, true
 	}
 	return nil, false
+}
+
+func routeGoneText(route string) string {
+	return Excerpt([]byte("this drain knows no route \"" + route + "\"; run one that does, and replay the letter"))
 }
 
 // settleBefore records what this drain did before and could not record, or what

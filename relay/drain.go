@@ -25,7 +25,8 @@ type Registrar interface {
 	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
 }
 
-// DrainOptions make a Drain; all fields but Observe and Jitter are needed.
+// DrainOptions make a Drain; all fields but Observe, Jitter, Nudged, Deliveries and
+// Knows are needed.
 type DrainOptions struct {
 	Instance       string        // of this drain on this machine; its lock is held
 	Session        string        // of this process run
@@ -48,6 +49,9 @@ type DrainOptions struct {
 	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
 	// none is kept.
 	Deliveries Deliveries
+	// Knows says whether a route is one of the destination's; a message of another
+	// becomes a dead letter. nil: every one is.
+	Knows func(route string) bool
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -193,7 +197,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Knows: d.Knows}}
 	d.posts[q.Token()] = p
 	return p
 }

@@ -40,6 +40,7 @@ const (
 	hdrDigest          = "Relay-Digest"
 	hdrReplayedFrom    = "Relay-Replayed-From"
 	hdrSettledBefore   = "Relay-Settled-Before"
+	hdrBuried          = "Relay-Dead-Reason"
 	hdrNotBefore       = "Relay-Not-Before"
 	hdrExpires         = "Relay-Expires"
 	hdrPriority        = "Relay-Priority"
@@ -138,7 +139,7 @@ func envelopeValue(what, value string) (string, error) {
 // DecodeEnvelope is the inverse of EncodeEnvelope; body is taken as it is.
 // Headers that are not the envelope's are ignored.
 func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
-	m := &Message{Body: body, SettledBefore: first(h, hdrSettledBefore) == "yes"}
+	m := &Message{Body: body, SettledBefore: first(h, hdrSettledBefore) == "yes", Buried: first(h, hdrBuried)}
 	if err := m.decodeVersion(h); err != nil {
 		return nil, err
 	}

@@ -49,8 +49,10 @@ type wireEvent struct {
 	Reach     uint64 `json:"h,omitempty"`
 }
 
-// Encode is the stored form of the event.
+// Encode is the stored form of the event. A reason out of the closed set is
+// stored as ReasonUnclassified.
 func (e Event) Encode() ([]byte, error) {
+	e.classify()
 	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link, e.Ambiguous, e.Run, e.Reach}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
@@ -58,7 +60,8 @@ func (e Event) Encode() ([]byte, error) {
 	return json.Marshal(w)
 }
 
-// DecodeEvent reads the stored form.
+// DecodeEvent reads the stored form; a reason out of the closed set is read as
+// ReasonUnclassified.
 func DecodeEvent(b []byte) (Event, error) {
 	var w wireEvent
 	if err := json.Unmarshal(b, &w); err != nil {
@@ -73,5 +76,6 @@ func DecodeEvent(b []byte) (Event, error) {
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}
+	e.classify() // a newer drain may know more of them
 	return e, nil
 }

@@ -15,13 +15,32 @@ type DeadLetterFilter struct {
 	Since time.Time // of their death
 	Where []Condition
 	Limit int
+	// After is the Place behind which a listing of one queue goes on, in the order
+	// of places.
+	After uint64
 }
 
-// DefaultDeadLetterLimit is how many dead letters a listing holds unless told.
-const DefaultDeadLetterLimit = 1000
+// DefaultDeadLetterLimit is how many dead letters a listing holds unless told,
+// MaxDeadLetterLimit the most; EachDeadLetter reads more of them, in pages.
+const (
+	DefaultDeadLetterLimit = 1000
+	MaxDeadLetterLimit     = 10_000
+)
 
 // maxConditions bounds what one filter may ask.
 const maxConditions = 32
+
+// Check refuses what no listing can be.
+func (f DeadLetterFilter) Check() error {
+	switch {
+	case f.Limit < 0 || f.Limit > MaxDeadLetterLimit:
+		return Refuse(CodeMalformed, "limit is %d; it must be from 1 to %d", f.Limit, MaxDeadLetterLimit)
+	case f.After > 0 && f.Queue == nil:
+		return Refuse(CodeMalformed, "a listing goes on after a place in one queue only: name the queue")
+	default:
+		return nil
+	}
+}
 
 // Matches says whether a letter is one of those that were asked for. It is the
 // one place where the filter is understood.

@@ -23,7 +23,7 @@ func (r Route) KindOf(q Request) string {
 // brings old news, and not one that was scheduled: it must not replace what is due
 // before it.
 func (m *Message) Replaces() bool {
-	return m.Lane != "" && m.ReplayedFrom == "" && !m.SettledBefore && m.NotBefore.IsZero()
+	return m.Buried == "" && m.Lane != "" && m.ReplayedFrom == "" && !m.SettledBefore && m.NotBefore.IsZero()
 }
 
 // Describe adds what the envelope says that counts before its message is read.

@@ -41,6 +41,7 @@ type Message struct {
 	NotBefore time.Time // by the edge's clock; zero: at once
 	Expires   time.Time // by the edge's clock; zero: its route's age alone
 	Urgent    bool      // before the bulk of its queue
+	Buried    string    // the reason of a letter, also of one that was imported; never delivered
 
 	// A body that is not in Body: see body.go.
 	Object string // the pieces in which it is stored; empty: it is in Body

@@ -29,9 +29,17 @@ type Operator interface {
 	Why(ctx context.Context, id string) (Explanation, error)
 	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (DeadLetter, error)
-	// Replay accepts the letter again as a new message, which supersedes it.
-	Replay(ctx context.Context, id string) (Receipt, error)
+	// Replay accepts the letter again as a new message, which supersedes it: with
+	// the edit, if it has one. A letter has one replay; CodeConflict where another
+	// edit of it was accepted before.
+	Replay(ctx context.Context, id string, e Edit) (Receipt, error)
 	Discard(ctx context.Context, id string) error
+	// Causes groups the letters of a filter; its limit is that of the causes.
+	Causes(ctx context.Context, f DeadLetterFilter) (CauseReport, error)
+	// ExportDeadLetter is the letter with all that ImportDeadLetter needs to make
+	// it again, here or in another relay. Importing what is there changes nothing.
+	ExportDeadLetter(ctx context.Context, id string) (ExportedLetter, error)
+	ImportDeadLetter(ctx context.Context, x ExportedLetter) (ImportedLetter, error)
 	// Audit proves the ledgers from what is stored, or names what breaks them.
 	Audit(ctx context.Context, o AuditOptions) ([]AuditReport, error)
 }
@@ -110,29 +118,6 @@ type EventStatus struct {
 	Epoch   uint64     `json:"epoch,omitempty"`
 	// Ambiguous: the attempt was sent, and nobody knows what came of it.
 	Ambiguous bool `json:"ambiguous,omitempty"`
-}
-
-// DeadLetter is a message that will not be tried again by itself.
-type DeadLetter struct {
-	ID           string    `json:"id"`
-	Organization string    `json:"organization"`
-	Destination  string    `json:"destination"`
-	Route        string    `json:"route"`
-	Lane         string    `json:"lane,omitempty"`
-	Key          string    `json:"key,omitempty"`
-	Sequence     uint64    `json:"sequence"`
-	AcceptedAt   time.Time `json:"accepted_at"`
-	DiedAt       time.Time `json:"died_at"`
-	Reason       string    `json:"reason"`
-	Attempts     int       `json:"attempts"`
-	Status       int       `json:"status,omitempty"`
-	Detail       string    `json:"detail,omitempty"`
-	ReplayedFrom string    `json:"replayed_from,omitempty"`
-	Bytes        int       `json:"bytes"`
-	ContentType  string    `json:"content_type,omitempty"`
-	Path         string    `json:"path,omitempty"`
-	Body         []byte    `json:"body,omitempty"`     // only of a single letter
-	BodyCut      bool      `json:"body_cut,omitempty"` // Body is the beginning, MaxExcerpt bytes of it
 }
 
 // Queue is the name of the row's queue.

@@ -11,17 +11,25 @@ type Outcome struct {
 	Link    string    // id of the message that replaces this one, for Superseded
 }
 
-// The reasons: a closed set, so that dead letters can be counted by cause.
+// The reasons: a closed set, so that letters and attempts can be counted by
+// cause. Each one is in the table of reason.go.
 const (
+	// Why a message is dead: what a letter can say.
+	ReasonExpired       = "expired" // the age after which its route needs it no more
+	ReasonMaxAttempts   = "max_attempts"
+	ReasonMaxAge        = "max_age"
+	ReasonRejected      = "rejected"
+	ReasonSchemaInvalid = "schema_invalid"
+	ReasonUnauthorized  = "unauthorized"
+	ReasonTooLarge      = "too_large"
+	ReasonUndecryptable = "undecryptable"
+	ReasonRouteGone     = "route_gone"
+	ReasonUnknown       = "unknown_version"
+	ReasonPolicy        = "discarded_by_policy"
+	ReasonUnclassified  = "unclassified"
+
+	// Why a message is settled otherwise.
 	ReasonAlreadyThere = "already_there"
-	ReasonMaxAttempts  = "max_attempts"
-	ReasonMaxAge       = "max_age"
-	ReasonExpired      = "expired" // the age after which its route needs it no more
-	ReasonRejected     = "rejected"
-	ReasonUnauthorized = "unauthorized"
-	ReasonTooLarge     = "too_large"
-	ReasonRouteGone    = "route_gone"
-	ReasonUnknown      = "unknown_version"
 	ReasonMissing      = "missing"
 	ReasonReplayed     = "replayed"
 	ReasonOperator     = "operator"

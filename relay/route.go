@@ -115,6 +115,22 @@ func (r Route) Plain() bool {
 	return r.Target == "" && !strings.Contains(r.Paths[0], ":") && !r.ClientAddress
 }
 
+// GenericRoute is the name under which messages of the queue endpoint are kept:
+// a route of every destination.
+const GenericRoute = "message"
+
+// Keeps says whether a request header of this name travels; a * at the end of a
+// pattern of Keep stands for any rest.
+func (r Route) Keeps(name string) bool {
+	for _, pattern := range r.Keep {
+		prefix, open := strings.CutSuffix(pattern, "*")
+		if name == pattern || open && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // Match reads the parameters of a path at the destination; false when the route
 // delivers to no such path.
 func (r Route) Match(path string) (map[string]string, bool) {

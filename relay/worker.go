@@ -35,6 +35,8 @@ type Worker struct {
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
+	// Knows says whether a route is one of the destination's; nil: every one is.
+	Knows func(route string) bool
 
 	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
 	Deliveries Deliveries

@@ -50,6 +50,7 @@ func TestCompletionInBash(t *testing.T) {
 	require.Equal(t, []string{id}, completeInBash(t, "message", "why", "--admin-socket", f.socket, id[:10]))
 	require.Empty(t, completeInBash(t, "queue", "show", "--admin-socket", f.socket, "default/foreman", ""), "one queue is enough")
 	require.ElementsMatch(t, []string{"json", "jsonl"}, completeInBash(t, "queue", "ls", "-o", "j"))
+	require.ElementsMatch(t, []string{"max_attempts", "max_age"}, completeInBash(t, "dlq", "ls", "--reason", "max"))
 	require.Equal(t, []string{"queued"}, completeInBash(t, "message", "ls", "--state", "q"))
 	for _, words := range [][]string{{"queue", "show"}, {"dlq", "show"}, {"message", "why"}} {
 		require.Empty(t, completeInBash(t, append(words, "--admin-socket", "/nowhere/admin.sock", "")...), "without a relay nothing is offered")
