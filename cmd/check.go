@@ -92,7 +92,10 @@ func (c *Config) checkLimits() error {
 		within("limits.record_window", l.RecordWindow, time.Minute, 90*24*time.Hour),
 		within("limits.stop_timeout", l.StopTimeout, time.Second, 10*time.Minute),
 		within("limits.max_age", l.MaxAge, time.Minute, 90*24*time.Hour),
-		within("limits.max_attempts", l.MaxAttempts, 1, 10000),
+		within("limits.max_attempts", l.MaxAttempts, 0, 10000),
+		within("limits.quick_attempts", l.QuickAttempts, 1, 100),
+		within("limits.max_cycles", l.MaxCycles, 1, 1000),
+		within("limits.cycle_delay", l.CycleDelay, time.Millisecond, 24*time.Hour), // max_delay caps it: a file of before may set that lower
 		within("limits.first_delay", l.FirstDelay, time.Millisecond, l.MaxDelay),
 		within("limits.slow_delay", l.SlowDelay, time.Millisecond, l.MaxDelay),
 		within("limits.max_delay", l.MaxDelay, time.Millisecond, 24*time.Hour),

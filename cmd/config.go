@@ -103,12 +103,16 @@ type Limits struct {
 	RecordWindow    time.Duration `yaml:"record_window" json:"record_window"`   // events and settled keys stay so long
 	StopTimeout     time.Duration `yaml:"stop_timeout" json:"stop_timeout"`     // for attempts under way at a stop
 	MaxAge          time.Duration `yaml:"max_age" json:"max_age"`               // then a dead letter
-	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`
-	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`
-	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`
-	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`
-	IndexEntries    int           `yaml:"index_entries" json:"index_entries"` // messages of a queue that a drain remembers
-	IndexLane       int           `yaml:"index_lane" json:"index_lane"`       // of these, of one host
+	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`     // failed ones in all; 0: quick_attempts x max_cycles
+	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`       // within a cycle
+	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`         // where somebody else must act first
+	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`           // cap of all three
+	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`   // messages of a queue that a drain remembers
+	IndexLane       int           `yaml:"index_lane" json:"index_lane"`         // of these, of one host
+	QuickAttempts   int           `yaml:"quick_attempts" json:"quick_attempts"` // of one cycle
+	CycleDelay      time.Duration `yaml:"cycle_delay" json:"cycle_delay"`       // between two cycles, the first time
+	MaxCycles       int           `yaml:"max_cycles" json:"max_cycles"`
+	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"` // move, pause or discard
 }
 
 // defaultConfig is what holds with nothing given.
@@ -124,7 +128,8 @@ func defaultConfig() Config {
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
-			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane},
+			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane,
+			QuickAttempts: policy.QuickAttempts, CycleDelay: policy.CycleDelay, MaxCycles: policy.MaxCycles, OnPoison: policy.OnPoison},
 	}
 }
 
@@ -191,7 +196,8 @@ func (c *Config) queues() []relay.Queue {
 
 func (c *Config) policy() relay.Policy {
 	l := c.Limits
-	return relay.Policy{FirstDelay: l.FirstDelay, MaxDelay: l.MaxDelay, SlowDelay: l.SlowDelay, MaxAttempts: l.MaxAttempts, MaxAge: l.MaxAge}
+	return relay.Policy{FirstDelay: l.FirstDelay, MaxDelay: l.MaxDelay, SlowDelay: l.SlowDelay, MaxAttempts: l.MaxAttempts, MaxAge: l.MaxAge,
+		QuickAttempts: l.QuickAttempts, CycleDelay: l.CycleDelay, MaxCycles: l.MaxCycles, OnPoison: l.OnPoison}
 }
 
 // isLoopback says whether nobody outside this machine can reach the address.

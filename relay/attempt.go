@@ -70,7 +70,7 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		return
 	}
 	now := t.Now()
-	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted}, result, now, t.jitter())
+	outcome := Decide(policy, Attempt{Accepted: e.Accepted, Failures: e.Failures, Slow: e.Slow}, result, now, t.jitter())
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
 }
@@ -84,7 +84,7 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 		if o.Counted {
 			e.Attempts++
 		}
-		e.Next = o.Next
+		e.Next, e.Failures, e.Slow = o.Next, o.Failures, o.Slow
 		t.record(e, o, r)
 		t.x.postpone(e)
 	default: // an outage: as if it had not been tried
@@ -115,7 +115,11 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed}
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed,
+		Failures: o.Failures, Slow: o.Slow, Pause: o.Pause}
+	if o.Cause != "" { // the letter would say it
+		event.Detail = Excerpt([]byte(o.Cause + ": " + r.Detail))
+	}
 	for {
 		err := t.Journal.Record(t.hard, event)
 		if err == nil {
@@ -131,7 +135,7 @@ func (t *term) record(e Entry, o Outcome, r Result) {
 // report logs the attempt, once, with everything in it, and tells the observer.
 func (t *term) report(a AttemptReport) {
 	level := t.Log.Debug()
-	if a.Outcome.State == Dead {
+	if a.Outcome.State == Dead || a.Outcome.Pause || a.Outcome.Reason == ReasonDiscardedByPolicy {
 		level = t.Log.Warn()
 	}
 	level.Str("queue", a.Queue.String()).Str("id", a.Entry.ID).Str("route", a.Route).

@@ -16,7 +16,8 @@ const minDelay = time.Millisecond
 // Decide is the verdict on a message after an attempt. It is pure: jitter is in
 // [0, 1), now is the time of the verdict. Every delay d is 0 < d <= MaxDelay (or
 // what Retry-After asks for, up to MaxRetryAfter), and no next attempt lies
-// beyond the message's maximum age.
+// beyond the message's maximum age. Only ClassTransient counts against the
+// number of attempts.
 func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcome {
 	switch r.Class {
 	case ClassDelivered:
@@ -24,26 +25,23 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	case ClassAlready:
 		return Outcome{State: Delivered, Reason: ReasonAlreadyThere, Counted: true}
 	case ClassRejected:
-		return Outcome{State: Dead, Reason: orReason(r.Reason, ReasonRejected), Counted: true}
+		return p.poisoned(orReason(r.Reason, ReasonRejected), now)
 	}
 	deadline := a.Accepted.Add(p.MaxAge)
 	if !now.Before(deadline) {
 		return tooOld(p, r)
 	}
 	var d time.Duration
-	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true}
+	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true, Failures: a.Failures}
 	switch r.Class {
 	case ClassTransient:
-		if a.Number >= p.MaxAttempts {
-			return Outcome{State: Dead, Reason: ReasonMaxAttempts, Counted: true}
+		if o.Failures++; o.Failures >= p.attempts() {
+			return p.poisoned(ReasonMaxAttempts, now)
 		}
-		d = jittered(doubled(p.FirstDelay, p.MaxDelay, a.Number), jitter)
-	case ClassNotReady:
-		o.Reason = orReason(r.Reason, ReasonNotReady)
-		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
-	case ClassDenied:
-		o.Reason, o.Counted = orReason(r.Reason, ReasonUnauthorized), false
-		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
+		d = jittered(p.delay(o.Failures), jitter)
+	case ClassNotReady, ClassDenied:
+		o.Reason, o.Slow = orReason(r.Reason, slowReason(r.Class)), a.Slow+1
+		d = slowed(doubled(p.SlowDelay, p.MaxDelay, o.Slow), jitter)
 	default: // an outage, confirmed or not, burns no attempt
 		return Outcome{State: Queued, Reason: r.Reason}
 	}
@@ -58,8 +56,15 @@ func tooOld(p Policy, r Result) Outcome {
 	if r.Class == ClassDenied {
 		o.Reason = ReasonUnauthorized
 	}
-	o.Counted = r.Class == ClassTransient || r.Class == ClassNotReady
+	o.Counted = r.Class == ClassTransient || r.Class == ClassNotReady || r.Class == ClassDenied
 	return o
+}
+
+func slowReason(c Class) string {
+	if c == ClassDenied {
+		return ReasonUnauthorized
+	}
+	return ReasonNotReady
 }
 
 func orReason(reason, fallback string) string {

@@ -21,6 +21,10 @@ type Event struct {
 	Keyed    bool      // the message has an idempotency key to remember
 	Link     string    // id of the message that replaces this one
 
+	Failures int  // for Waiting: attempts that count against the policy
+	Slow     int  // for Waiting: attempts in a row that had to wait for somebody else
+	Pause    bool // for Waiting: the queue is to be paused for this message
+
 	Recorded time.Time // by the broker's clock; not encoded
 }
 
@@ -38,11 +42,15 @@ type wireEvent struct {
 	Epoch    uint64 `json:"e,omitempty"`
 	Keyed    bool   `json:"k,omitempty"`
 	Link     string `json:"l,omitempty"`
+	Failures int    `json:"f,omitempty"`
+	Slow     int    `json:"w,omitempty"`
+	Pause    bool   `json:"p,omitempty"`
 }
 
 // Encode is the stored form of the event.
 func (e Event) Encode() ([]byte, error) {
-	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link}
+	w := wireEvent{Sequence: e.Sequence, ID: e.ID, State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason,
+		Detail: e.Detail, Epoch: e.Epoch, Keyed: e.Keyed, Link: e.Link, Failures: e.Failures, Slow: e.Slow, Pause: e.Pause}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
 	}
@@ -59,7 +67,8 @@ func DecodeEvent(b []byte) (Event, error) {
 		return Event{}, fmt.Errorf("event of sequence %d with state %q is none of ours", w.Sequence, w.State)
 	}
 	e := Event{Sequence: w.Sequence, ID: w.ID, State: w.State, Attempt: w.Attempt, Status: w.Status,
-		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link}
+		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link,
+		Failures: w.Failures, Slow: w.Slow, Pause: w.Pause}
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}

@@ -99,15 +99,14 @@ func (x *index) append(l *lane, e Entry) {
 // remember keeps what is known of a message that was tried before.
 func (x *index) remember(e Entry) {
 	if e.Attempts > 0 || !e.Next.IsZero() {
-		x.waits[e.Sequence] = Wait{Attempts: e.Attempts, Next: e.Next}
+		x.waits[e.Sequence] = waitFor(e)
 	}
 }
 
 // head is the first message of a lane as far as the index knows it.
 func (x *index) head(l *lane) Entry {
 	i := l.items[0]
-	w := x.waits[i.sequence]
-	return Entry{Sequence: i.sequence, Lane: l.token, Route: i.route, Accepted: time.Unix(0, i.accepted), Attempts: w.Attempts, Next: w.Next}
+	return x.waits[i.sequence].recalled(Entry{Sequence: i.sequence, Lane: l.token, Route: i.route, Accepted: time.Unix(0, i.accepted)})
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until

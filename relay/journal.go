@@ -21,6 +21,9 @@ type Entry struct {
 
 	ID    string // these two come with the body
 	Keyed bool
+
+	Failures int // attempts that count against the policy
+	Slow     int // attempts in a row that had to wait for somebody else
 }
 
 // Journal is one queue as its drain may see it: it reads forward, looks at

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 )
@@ -20,13 +19,6 @@ func (t Totals) Sum() uint64 {
 		n += c
 	}
 	return n
-}
-
-// Wait is what is known of a message whose last attempt failed.
-type Wait struct {
-	Attempts int       `json:"a"`
-	Next     time.Time `json:"n"`
-	Reason   string    `json:"r,omitempty"`
 }
 
 // Ledger is the account of one queue, built by applying its events in the order
@@ -74,7 +66,7 @@ func (l *Ledger) wait(e Event) bool {
 	if l.Settled(e.Sequence) || e.Attempt < l.waiting[e.Sequence].Attempts {
 		return false
 	}
-	l.waiting[e.Sequence] = Wait{Attempts: e.Attempt, Next: e.Next, Reason: e.Reason}
+	l.waiting[e.Sequence] = waitOf(e)
 	return true
 }
 
@@ -289,8 +281,8 @@ func ReadCheckpoint(b []byte) (*Ledger, error) {
 		}
 	}
 	l.floor, l.through = c.Floor, c.Through
-	if c.Waiting != nil {
-		l.waiting = c.Waiting
+	for sequence, wait := range c.Waiting {
+		l.waiting[sequence] = wait.complete()
 	}
 	if c.Totals != nil {
 		l.totals = c.Totals

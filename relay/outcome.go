@@ -7,7 +7,11 @@ type Outcome struct {
 	State   State // Delivered, Dead, Waiting (retry at Next) or Queued (outage: at once when the circuit closes)
 	Reason  string
 	Next    time.Time // for Waiting
-	Counted bool      // whether the attempt counts against the policy
+	Counted bool      // whether the destination answered: the attempt has a number then
+
+	Failures, Slow int    // for Waiting: what the next Attempt is to say
+	Pause          bool   // for Waiting: the queue is to be paused (PoisonPause)
+	Cause          string // for Discarded by policy: the reason it would have died of
 }
 
 // The reasons: a closed set, so that dead letters can be counted by cause.
@@ -25,6 +29,8 @@ const (
 	ReasonReplayed     = "replayed"
 	ReasonOperator     = "operator"
 	ReasonSettledKey   = "settled_key"
+	// ReasonDiscardedByPolicy: on_poison says so.
+	ReasonDiscardedByPolicy = "discarded_by_policy"
 
 	// Why a message waits.
 	ReasonServerError = "server_error"

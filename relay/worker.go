@@ -144,7 +144,10 @@ func (t *term) recover(ctx context.Context, err error) {
 // recall adds what earlier terms have recorded of a message.
 func (t *term) recall(e *Entry) {
 	if wait, ok := t.known.Waiting(e.Sequence); ok {
-		e.Attempts, e.Next = wait.Attempts, wait.Next
+		if wait.Pause {
+			wait.Next = time.Time{} // the pause that it waited for is over: a term has begun
+		}
+		*e = wait.recalled(*e)
 	}
 }
 
