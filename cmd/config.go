@@ -69,6 +69,8 @@ type Foreman struct {
 	AttemptTimeout time.Duration `yaml:"attempt_timeout" json:"attempt_timeout"`
 	Concurrency    int           `yaml:"concurrency" json:"concurrency"` // attempts at one time, at most
 	ProbeInterval  time.Duration `yaml:"probe_interval" json:"probe_interval"`
+	RetryPercent   int           `yaml:"retry_percent" json:"retry_percent"` // failed retries, of the first attempts
+	RetryFloor     int           `yaml:"retry_floor" json:"retry_floor"`     // and so many a second in any case
 
 	// The registered smart proxy that ARF reports are told to come from; empty: Foreman takes the host's own.
 	OpenSCAPProxyName string `yaml:"openscap_proxy_name" json:"openscap_proxy_name"`
@@ -109,6 +111,7 @@ type Limits struct {
 	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`           // cap of all three
 	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`   // messages of a queue that a drain remembers
 	IndexLane       int           `yaml:"index_lane" json:"index_lane"`         // of these, of one host
+	IndexParked     int           `yaml:"index_parked" json:"index_parked"`     // lanes besides whose first message waits to be retried
 	QuickAttempts   int           `yaml:"quick_attempts" json:"quick_attempts"` // of one cycle
 	CycleDelay      time.Duration `yaml:"cycle_delay" json:"cycle_delay"`       // between two cycles, the first time
 	MaxCycles       int           `yaml:"max_cycles" json:"max_cycles"`
@@ -118,17 +121,19 @@ type Limits struct {
 // defaultConfig is what holds with nothing given.
 func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
+	budget := relay.DefaultBudgetOptions()
 	return Config{
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
-		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval},
+		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
+			RetryPercent: budget.Percent, RetryFloor: budget.Floor},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.MaxBody,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
-			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane,
+			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, IndexParked: index.Parked,
 			QuickAttempts: policy.QuickAttempts, CycleDelay: policy.CycleDelay, MaxCycles: policy.MaxCycles, OnPoison: policy.OnPoison},
 	}
 }

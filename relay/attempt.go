@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // attempt is one try to deliver the head of a lane: fetch its body, deliver,
@@ -63,7 +64,7 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		t.Gate.Drop(p)
 		result = Result{Class: ClassOutage} // past its age without a try: Decide makes it a dead letter
 	} else {
-		result = t.Gate.Report(t.hard, p, t.Destination.Deliver(t.hard, m))
+		result = t.try(e, m, p, start)
 	}
 	if t.hard.Err() != nil && result.Class != ClassDelivered && result.Class != ClassAlready {
 		t.x.putBack(e) // stopped in the middle: nothing is known about the destination
@@ -73,6 +74,20 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 	outcome := Decide(policy, Attempt{Accepted: e.Accepted, Failures: e.Failures, Slow: e.Slow}, result, now, t.jitter())
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
+}
+
+// try makes the attempt, at the expense of the budget if it is a retry: one that
+// goes well costs nothing.
+func (t *term) try(e Entry, m *Message, p *Permit, start time.Time) Result {
+	if e.Attempts == 0 {
+		t.Budget.Deposit(start)
+	}
+	result := t.Gate.Report(t.hard, p, t.Destination.Deliver(t.hard, m))
+	if e.Attempts > 0 && result.Class.healthy() {
+		t.Budget.Refund(t.Now())
+		t.x.repaid()
+	}
+	return result
 }
 
 // conclude does to lane and record what the outcome says.

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -40,6 +41,7 @@ type DrainOptions struct {
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
+	Budget *Budget // of retries, over all queues; nil: no bound
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -51,7 +53,11 @@ type Drain struct {
 	edge  string           // the run of the edge that answered last
 
 	silence string // what was logged last of an edge that does not answer
+	held    atomic.Int64
 }
+
+// Held is how many retries were due and held back by the budget a moment ago.
+func (d *Drain) Held() int { return int(d.held.Load()) }
 
 // NewDrain makes a drain; Run runs it.
 func NewDrain(o DrainOptions) *Drain {
@@ -158,10 +164,14 @@ func (d *Drain) request() LeaseRequest {
 	if since, why := d.Gate.Down(); !since.IsZero() {
 		r.Down, r.DownFor = why, time.Since(since)
 	}
+	held := 0
 	for token, p := range d.posts {
 		underway := p.worker.Underway()
-		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway}
+		s := DrainStatus{Delivering: len(underway), Underway: underway, Held: p.worker.Held()}
+		held += s.Held
+		r.Queues[token] = s
 	}
+	d.held.Store(int64(held))
 	return r
 }
 
@@ -175,7 +185,8 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe,
+		Budget: d.Budget}}
 	d.posts[q.Token()] = p
 	return p
 }

@@ -13,12 +13,16 @@ import (
 type IndexLimits struct {
 	Entries int // of all lanes
 	Lane    int // of one lane; the rest of it stays in the journal
+	Parked  int // lanes that wait for the next attempt of their head, beyond half of Entries
 }
 
 // DefaultIndexLimits: about 10 MB a queue (40 with as many lanes), and no lane
 // takes more than a small part of it. Reading the rest of a lane from the journal
-// is a search through all of it, so a share is large.
-func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 1 << 18, Lane: 1 << 14} }
+// is a search through all of it, so a share is large. As many lanes may be parked
+// besides, in another 40 MB at the most.
+func DefaultIndexLimits() IndexLimits {
+	return IndexLimits{Entries: 1 << 18, Lane: 1 << 14, Parked: 1 << 18}
+}
 
 // index holds the next messages of a queue by lane. The reader adds what it has
 // read ahead, the dispatcher takes heads of lanes, attempts give them back or
@@ -40,6 +44,11 @@ type index struct {
 	readyC   chan struct{}
 	roomC    chan struct{}
 	refillsC chan struct{}
+
+	parked     parked
+	budget     *Budget // of retries; nil: no bound
+	again      []*lane // at most one: the retry that comes next, before ready
+	sinceRetry int     // first attempts since
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
@@ -67,13 +76,17 @@ func (x *index) add(entries []Entry) {
 		if x.skip(e.Sequence) {
 			continue
 		}
+		if x.parked.follows(e) {
+			continue
+		}
 		l := x.lane(e.Lane)
 		switch {
 		case l.spilled != 0: // behind what was left in the journal
-		case len(l.items) >= x.limits.Lane:
+		case len(l.items) >= x.limits.Lane, l.due >= 0 && x.crowded():
 			l.spilled = e.Sequence
 		default:
 			x.append(l, e)
+			x.relieve(l)
 		}
 	}
 }
@@ -124,29 +137,14 @@ func (x *index) enlist(l *lane) {
 	signal(x.readyC)
 }
 
-// wakeDue moves the lanes that are due to the ready list. It returns whether
-// any lane is ready, and else when the next one will be (zero: unknown).
-func (x *index) wakeDue(now time.Time) (bool, time.Time) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for l := x.due.popDue(now); l != nil; l = x.due.popDue(now) {
-		x.ready = append(x.ready, l)
-		l.listed = true
-	}
-	if len(x.ready) > 0 {
-		return true, time.Time{}
-	}
-	if len(x.due) > 0 {
-		return false, x.due[0].next
-	}
-	return false, time.Time{}
-}
-
 // next takes the head of the first ready lane; the lane is busy until settle,
 // postpone or putBack.
 func (x *index) next() (Entry, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if l := x.takeAgain(); l != nil {
+		return x.take(l), true
+	}
 	if len(x.ready) == 0 {
 		return Entry{}, false
 	}
@@ -173,6 +171,9 @@ func (x *index) settle(e Entry) {
 	delete(x.waits, e.Sequence)
 	x.entries--
 	signal(x.roomC)
+	if len(x.parked.due) > 0 { // one that is due may have waited for the room
+		signal(x.readyC)
+	}
 	x.enlist(l)
 	x.wantRefill(l)
 	if l.idle() {
@@ -187,6 +188,7 @@ func (x *index) postpone(e Entry) {
 	l := x.release(e)
 	x.remember(e)
 	x.enlist(l)
+	x.relieve(l)
 }
 
 // putBack undoes next: the lane is the first to be taken again.
@@ -257,6 +259,7 @@ func (x *index) refilled(r refillRequest, entries []Entry) {
 	if l.idle() {
 		delete(x.lanes, l.token)
 	}
+	x.relieve(l)
 }
 
 // refillFailed asks again.
@@ -273,6 +276,10 @@ func (x *index) refillFailed(r refillRequest) {
 func (x *index) takeExpired(expired func(Entry) bool) (Entry, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	return x.takeExpiredLocked(expired)
+}
+
+func (x *index) takeExpiredLocked(expired func(Entry) bool) (Entry, bool) {
 	for _, l := range x.lanes {
 		if l.busy || len(l.items) == 0 || !expired(x.head(l)) {
 			continue
@@ -285,6 +292,9 @@ func (x *index) takeExpired(expired func(Entry) bool) (Entry, bool) {
 		}
 		return x.take(l), true
 	}
+	if x.unparkExpired(expired) {
+		return x.takeExpiredLocked(expired)
+	}
 	return Entry{}, false
 }
 
@@ -295,6 +305,7 @@ func (x *index) unlist(l *lane) {
 			break
 		}
 	}
+	x.again = slices.DeleteFunc(x.again, func(other *lane) bool { return other == l })
 	l.listed = false
 }
 

@@ -30,12 +30,14 @@ type indexModel struct {
 	journal []Entry
 	left    map[string][]uint64 // per lane, unsettled sequences in order
 	busy    map[string]Entry
+	failed  map[uint64]int // failed attempts, by sequence
 	now     time.Time
 }
 
 func newIndexModel(t *rapid.T) *indexModel {
-	m := &indexModel{left: map[string][]uint64{}, busy: map[string]Entry{}, now: time.Unix(1e9, 0),
-		limits: IndexLimits{Entries: rapid.IntRange(1, 12).Draw(t, "entries"), Lane: rapid.IntRange(1, 4).Draw(t, "lane")}}
+	m := &indexModel{left: map[string][]uint64{}, busy: map[string]Entry{}, failed: map[uint64]int{}, now: time.Unix(1e9, 0),
+		limits: IndexLimits{Entries: rapid.IntRange(1, 12).Draw(t, "entries"), Lane: rapid.IntRange(1, 4).Draw(t, "lane"),
+			Parked: rapid.IntRange(0, 3).Draw(t, "parked")}}
 	m.x = newIndex(m.limits, 0, func(sequence uint64) bool { return sequence%7 == 0 })
 	return m
 }
@@ -93,6 +95,9 @@ func (m *indexModel) attempt(t *rapid.T) {
 	if e.Next.After(m.now) {
 		t.Fatalf("%d is tried before its time", e.Sequence)
 	}
+	if n := m.failed[e.Sequence]; e.Attempts != n || e.Failures != n {
+		t.Fatalf("%d has failed %d times, and is tried as if it were %d", e.Sequence, n, e.Attempts)
+	}
 	m.busy[e.Lane] = e
 }
 
@@ -122,6 +127,8 @@ func (m *indexModel) outage(t *rapid.T) {
 func (m *indexModel) wait(t *rapid.T) {
 	if e, ok := m.anyBusy(t); ok {
 		e.Attempts++
+		e.Failures = e.Attempts
+		m.failed[e.Sequence] = e.Attempts
 		e.Next = m.now.Add(time.Duration(rapid.IntRange(1, 100).Draw(t, "seconds")) * time.Second)
 		m.x.postpone(e)
 	}
@@ -133,8 +140,11 @@ func (m *indexModel) passTime(t *rapid.T) {
 
 func (m *indexModel) check(t *rapid.T) {
 	free, _ := m.x.room()
-	if free < -m.limits.Lane*3 {
+	if free < -m.limits.Lane*3-2*m.limits.roomAbove() {
 		t.Fatalf("the index holds %d more than its bound", -free)
+	}
+	if n := len(m.x.parked.lanes); n > m.limits.Parked || n != len(m.x.parked.due) {
+		t.Fatalf("%d lanes are parked, %d are on their way", n, len(m.x.parked.due))
 	}
 	if n := len(m.x.underway()); n != len(m.busy) {
 		t.Fatalf("%d attempts counted, %d under way", n, len(m.busy))
@@ -176,7 +186,7 @@ func (m *indexModel) finish(t *rapid.T) {
 			t.Fatalf("lane %s: %v were never given out", lane, left)
 		}
 	}
-	if len(m.x.lanes) != 0 || m.x.entries != 0 || len(m.x.waits) != 0 {
+	if len(m.x.lanes) != 0 || len(m.x.parked.lanes) != 0 || m.x.entries != 0 || len(m.x.waits) != 0 {
 		t.Fatalf("an empty queue leaves %d lanes and %d entries in the index", len(m.x.lanes), m.x.entries)
 	}
 }

@@ -24,6 +24,7 @@ type LeaseRequest struct {
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
 	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	Held       int      `json:"held,omitempty"`     // lanes that are due for a retry that the budget has nothing for
 }
 
 // LeaseReply lists the queues of the drain's destination.

@@ -58,6 +58,8 @@ type QueueStatus struct {
 	Drain         string     `json:"drain"` // who holds the lease; empty: nobody
 	Epoch         uint64     `json:"epoch"` // of that lease
 	Floor         uint64     `json:"floor"` // everything up to this sequence is settled
+	// RetriesHeld are due and held back by the retry budget, as the drain said last.
+	RetriesHeld uint64 `json:"retries_held"`
 }
 
 // MessageStatus is where one message stands, with its events.

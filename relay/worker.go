@@ -34,6 +34,7 @@ type Worker struct {
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
+	Budget  *Budget // of the destination's retries; nil: no bound
 
 	index atomic.Pointer[index] // of the running term
 }
@@ -68,6 +69,7 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 		return fmt.Errorf("set the cursor of %s to %d: %w", w.Queue, ledger.Floor()+1, err)
 	}
 	x := newIndex(w.Limits, ledger.Floor(), ledger.Settled)
+	x.budget = w.Budget
 	w.index.Store(x)
 	defer w.index.Store(nil)
 	w.Log.Debug().Uint64("floor", ledger.Floor()).Uint64("epoch", t.Epoch).Msg("draining")
@@ -88,6 +90,14 @@ func (w *Worker) Underway() []uint64 {
 		return x.underway()
 	}
 	return nil
+}
+
+// Held is how many lanes are due for a retry that the budget has nothing for.
+func (w *Worker) Held() int {
+	if x := w.index.Load(); x != nil {
+		return x.held(w.Now())
+	}
+	return 0
 }
 
 // term is one run of a worker: four loops that share an index.
