@@ -2,9 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -71,4 +73,20 @@ func WriteTo(ctx context.Context, b *Broker, q relay.Queue, stream string) error
 	defer cancel()
 	_, err := publish(ctx, b.nc, nats.NewMsg(subject), make([]byte, 64<<10))
 	return err
+}
+
+// Dirty says whether the checkpoint of a queue lacks something.
+func Dirty(b *Broker, q relay.Queue) bool { return b.accounts[q.Destination].isDirty(q) }
+
+// ForgetPause brings a queue back to where a crash leaves it that comes after an
+// event and before what follows from it.
+func ForgetPause(ctx context.Context, b *Broker, q relay.Queue) error {
+	s, err := b.js.Stream(ctx, kvStream)
+	if err != nil {
+		return err
+	}
+	subject := func(key string) jetstream.StreamPurgeOpt {
+		return jetstream.WithPurgeSubject("$KV." + kvBucket + "." + key)
+	}
+	return errors.Join(s.Purge(ctx, subject(pauseKey(q))), s.Purge(ctx, subject(checkpointKey(q))))
 }

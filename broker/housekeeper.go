@@ -125,8 +125,11 @@ func (h *housekeeper) dig(ctx context.Context, q relay.Queue) error {
 func (h *housekeeper) digOne(ctx context.Context, q relay.Queue, g grave) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if g.remove {
+	switch {
+	case g.remove:
 		return h.b.unbury(ctx, q, g.event.ID)
+	case g.event.Pause:
+		return h.b.pauseFor(ctx, q, g.event)
 	}
 	still := false
 	h.b.accounts[q.Destination].view(q, func(l *relay.Ledger) { still = l.DeadLetter(g.event.Sequence) })

@@ -153,7 +153,8 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		if granted {
 			s.heard(r, r.Queues[token])
 		}
-		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: s.pause != nil})
+		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
+			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue)})
 	}
 	return reply
 }

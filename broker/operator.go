@@ -55,7 +55,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)), RetriesHeld: uint64(max(0, drain.status.Held)),
-		Bytes:      state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
+		Bytes: state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
 		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down}
 	s.SetTotals(counts.Totals)
 	if held {

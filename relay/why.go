@@ -73,7 +73,7 @@ func (c Case) stands() string {
 	case Superseded:
 		return fmt.Sprintf("Replaced %s by %s, which delivers the same body.", at, m.ReplacedBy)
 	case Discarded:
-		return fmt.Sprintf("Discarded %s: %s.", at, reasonText(last.Reason))
+		return fmt.Sprintf("Discarded %s: %s%s.", at, reasonText(last.Reason), answered(last))
 	case Cancelled:
 		return fmt.Sprintf("Taken back %s.", at)
 	case Duplicate:
