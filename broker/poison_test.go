@@ -79,7 +79,7 @@ func TestAPauseForAMessageSurvivesACrash(t *testing.T) {
 	b := open(t, dir, nil)
 	r := accept(t, b, message("host", "", "1"))
 	require.NoError(t, broker.Record(t.Context(), b, queue, relay.Event{Sequence: 1, ID: r.ID, State: relay.Waiting, Attempt: 1,
-		Status: 422, Reason: relay.ReasonRejected, Next: time.Now(), Pause: true}))
+		Status: 422, Reason: relay.ReasonRejected, Next: time.Now().Add(time.Hour), Pause: true}))
 	status(t, b, func(s relay.QueueStatus) bool { return s.Paused && !broker.Dirty(b, queue) })
 	require.NoError(t, broker.ForgetPause(t.Context(), b, queue))
 	b.Close()

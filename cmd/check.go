@@ -3,17 +3,16 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/theforeman/foreman-relay/broker"
+	"github.com/theforeman/foreman-relay/relay"
 )
 
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkLimits()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkLimits(), c.checkRoutes()}
 	return usage(errors.Join(problems...))
 }
 
@@ -60,15 +59,10 @@ func (c *Config) checkChoices() error {
 	if _, err := broker.ParseMode(c.Durability); err != nil {
 		problems = append(problems, err)
 	}
-	for _, p := range []struct {
-		key, value string
-		choices    []string
-	}{{"log.format", c.Log.Format, []string{"", "json", "console"}}, {"log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}}} {
-		if !slices.Contains(p.choices, p.value) {
-			problems = append(problems, fmt.Errorf("%s is %q; choose one of %s", p.key, p.value, strings.Join(p.choices, " ")))
-		}
-	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems,
+		among("log.format", c.Log.Format, []string{"", "json", "console"}),
+		among("log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}),
+		among("limits.on_poison", c.Limits.OnPoison, relay.Poisons()))...)
 }
 
 func (c *Config) checkQueues() error {

@@ -34,6 +34,8 @@ type Config struct {
 	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
 	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
+
+	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
 }
 
 // TLS names the files of the edge's certificate.
@@ -123,6 +125,7 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget := relay.DefaultBudgetOptions()
 	return Config{
+		Routes: map[string]RouteConfig{},
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,

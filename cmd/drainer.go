@@ -32,22 +32,13 @@ func newForeman(c Config) (*foreman.Client, error) {
 func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) *drainer {
 	gate := relay.DefaultGateOptions()
 	gate.Concurrency, gate.ProbeInterval = c.Foreman.Concurrency, c.Foreman.ProbeInterval
-	policies := map[string]relay.Policy{}
-	for _, r := range foreman.Routes(c.policy()) {
-		policies[r.Name] = r.Policy
-	}
 	d := &drainer{client: client, metrics: metrics}
 	ways := relay.NewGate(gate, client.Probe)
 	metrics.watch(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
 		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: ways,
-		Policy: func(route string) relay.Policy {
-			if p, ok := policies[route]; ok {
-				return p
-			}
-			return c.policy()
-		},
+		Policy: c.policies(),
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: log, Observe: metrics.observe,
 		Budget: relay.NewBudget(relay.BudgetOptions{Percent: c.Foreman.RetryPercent, Floor: c.Foreman.RetryFloor}),
 	})

@@ -135,7 +135,7 @@ func (s *server) openBroker(ctx context.Context) error {
 // makeEdge comes before it is served: the admin socket enqueues with it.
 func (s *server) makeEdge(context.Context) error {
 	c := s.config
-	routes := foreman.Routes(c.policy())
+	routes := c.routes()
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
 		Pass: s.pass(), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil

@@ -56,8 +56,13 @@ func yamlKeys(t reflect.Type, parent string) []string {
 		f := t.Field(i)
 		key := dotted(parent, yamlName(f))
 		keys = append(keys, key)
-		if f.Type.Kind() == reflect.Struct {
+		switch f.Type.Kind() {
+		case reflect.Struct:
 			keys = append(keys, yamlKeys(f.Type, key)...)
+		case reflect.Map:
+			for _, name := range knownRoutes() {
+				keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, name))...)
+			}
 		}
 	}
 	return keys

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +57,10 @@ func (c *yamlCheck) value(n ast.Node, t reflect.Type, key string) {
 		return
 	}
 	switch t.Kind() {
+	case reflect.Pointer:
+		c.value(n, t.Elem(), key)
+	case reflect.Map:
+		c.routes(n, t.Elem(), key)
 	case reflect.Struct:
 		c.mapping(n, t, key)
 	case reflect.Slice:
@@ -83,6 +88,23 @@ func (c *yamlCheck) mapping(n ast.Node, t reflect.Type, key string) {
 			continue
 		}
 		c.value(i.Value(), field.Type, dotted(key, name))
+	}
+}
+
+// routes is the one mapping whose keys are names.
+func (c *yamlCheck) routes(n ast.Node, t reflect.Type, key string) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		c.say(n, "%s holds a route a key, for example facts: write them below it", key)
+		return
+	}
+	for i := m.MapRange(); i.Next(); {
+		name := i.Key().GetToken().Value
+		if !slices.Contains(knownRoutes(), name) {
+			c.say(i.Key(), "%s: %v", key, unknownRoute(name))
+			continue
+		}
+		c.value(i.Value(), t, dotted(key, name))
 	}
 }
 

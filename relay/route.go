@@ -38,6 +38,7 @@ type Route struct {
 
 	Reply  Reply
 	Policy Policy
+	Urgent bool // its messages go before others, where their sender does not say
 }
 
 // LaneRule finds the ordering key: the first of From that gives one.
