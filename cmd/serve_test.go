@@ -230,7 +230,7 @@ func TestMetricsAreThereFromTheStart(t *testing.T) {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
-	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_disk_low", "foreman_relay_store_broken",
+	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
 		"go_goroutines", "process_start_time_seconds"} {
 		require.Contains(t, string(text), "# TYPE "+family+" ", "without a drain too")
 	}
