@@ -90,3 +90,34 @@ func ForgetPause(ctx context.Context, b *Broker, q relay.Queue) error {
 	}
 	return errors.Join(s.Purge(ctx, subject(pauseKey(q))), s.Purge(ctx, subject(checkpointKey(q))))
 }
+
+// StockWaiting fills an empty queue with messages that have been tried once, by
+// an earlier drain, and wait until next: many of them in little time.
+func StockWaiting(ctx context.Context, b *Broker, messages []*relay.Message, next time.Time) error {
+	for i, m := range messages {
+		header, err := relay.EncodeEnvelope(m)
+		if err != nil {
+			return err
+		}
+		subject, err := messageSubject(m)
+		if err != nil {
+			return err
+		}
+		e := relay.Event{Sequence: uint64(i + 1), ID: m.ID, State: relay.Waiting, Attempt: 1, Reason: relay.ReasonNotReady, Next: next, Slow: 1}
+		event, err := e.Encode()
+		if err != nil {
+			return err
+		}
+		for _, msg := range []*nats.Msg{{Subject: subject, Header: header, Data: m.Body}, {Subject: eventSubject(m.Queue, m.ID), Data: event}} {
+			if _, err := b.js.PublishMsgAsync(msg); err != nil {
+				return err
+			}
+		}
+	}
+	select {
+	case <-b.js.PublishAsyncComplete():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
