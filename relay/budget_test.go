@@ -94,7 +94,7 @@ func arrive(x *index, n int, now time.Time) {
 
 // half of what is attempted fails.
 func half() func(Entry) Class {
-	chance := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in every run
+	chance := rand.New(rand.NewPCG(1, 2))
 	return func(Entry) Class {
 		if chance.IntN(2) == 0 {
 			return ClassTransient

@@ -55,7 +55,7 @@ func (p *parked) add(l *lane, w Wait) {
 		p.lanes = map[string]*parkedLane{}
 	}
 	parked := &parkedLane{token: l.token, head: l.items[0], next: w.Next.UnixNano(), spilled: l.spilled,
-		attempts: int32(w.Attempts), failures: int32(w.Failures), slow: int32(w.Slow)} //nolint:gosec // bounded by the age of a message
+		attempts: int32(w.Attempts), failures: int32(w.Failures), slow: int32(w.Slow)}
 	if len(l.items) > 1 {
 		parked.spilled = l.items[1].sequence
 	}
