@@ -42,7 +42,6 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: log, Observe: metrics.observe,
 		Budget: relay.NewBudget(relay.BudgetOptions{Percent: c.Foreman.RetryPercent, Floor: c.Foreman.RetryFloor}),
 	})
-	metrics.drain.Store(d.drain)
 	return d
 }
 
@@ -70,7 +69,6 @@ type drainMetrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
 	gate     atomic.Pointer[relay.Gate]
-	drain    atomic.Pointer[relay.Drain]
 }
 
 func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
@@ -82,9 +80,7 @@ func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
 	}
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "foreman_relay_concurrency_limit",
 		Help: "Attempts at one time that the destination is trusted with now; 0: nothing is delivered from here."}, m.currentLimit)
-	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "foreman_relay_retries_held",
-		Help: "Messages that are due for a retry and held back by the retry budget of the destination."}, m.currentHeld)
-	r.MustRegister(m.attempts, m.duration, limit, held)
+	r.MustRegister(m.attempts, m.duration, limit)
 	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
 		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
 		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
@@ -97,13 +93,6 @@ func (m *drainMetrics) watch(g *relay.Gate) { m.gate.Store(g) }
 func (m *drainMetrics) currentLimit() float64 {
 	if g := m.gate.Load(); g != nil {
 		return float64(g.Limit())
-	}
-	return 0
-}
-
-func (m *drainMetrics) currentHeld() float64 {
-	if d := m.drain.Load(); d != nil {
-		return float64(d.Held())
 	}
 	return 0
 }

@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -53,11 +52,7 @@ type Drain struct {
 	edge  string           // the run of the edge that answered last
 
 	silence string // what was logged last of an edge that does not answer
-	held    atomic.Int64
 }
-
-// Held is how many retries were due and held back by the budget a moment ago.
-func (d *Drain) Held() int { return int(d.held.Load()) }
 
 // NewDrain makes a drain; Run runs it.
 func NewDrain(o DrainOptions) *Drain {
@@ -164,14 +159,10 @@ func (d *Drain) request() LeaseRequest {
 	if since, why := d.Gate.Down(); !since.IsZero() {
 		r.Down, r.DownFor = why, time.Since(since)
 	}
-	held := 0
 	for token, p := range d.posts {
 		underway := p.worker.Underway()
-		s := DrainStatus{Delivering: len(underway), Underway: underway, Held: p.worker.Held()}
-		held += s.Held
-		r.Queues[token] = s
+		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway, Held: p.worker.Held()}
 	}
-	d.held.Store(int64(held))
 	return r
 }
 
