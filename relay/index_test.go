@@ -39,6 +39,9 @@ func newIndexModel(t *rapid.T) *indexModel {
 		limits: IndexLimits{Entries: rapid.IntRange(1, 12).Draw(t, "entries"), Lane: rapid.IntRange(1, 4).Draw(t, "lane"),
 			Parked: rapid.IntRange(0, 3).Draw(t, "parked")}}
 	m.x = newIndex(m.limits, 0, func(sequence uint64) bool { return sequence%7 == 0 })
+	if rapid.Bool().Draw(t, "budget") {
+		m.x.budget = NewBudget(BudgetOptions{Percent: rapid.IntRange(0, 100).Draw(t, "percent"), Floor: 1})
+	}
 	return m
 }
 
