@@ -1,5 +1,5 @@
 # Everything here is also a plain command; see CONTRIBUTING.md.
-.PHONY: help build test lint vuln demo fuzz kills clients powercut bench
+.PHONY: help build test lint vuln demo fuzz kills model clients powercut bench
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -24,6 +24,9 @@ fuzz: ## every fuzz target for 30 s
 
 kills: ## the kill and takeover tests, ten times over (about 20 minutes)
 	go test -race -count=10 -timeout 60m -run 'TestKills|TestTakeover' ./test
+
+model: ## the worker against its model, 20 000 seeds (2 minutes)
+	go test ./relay -run TestTheWorkerAgainstItsModel -model.seeds 20000
 
 clients: ## Debian's Puppet and Ansible against the relay; installs them
 	.ci/install puppet ansible python3-requests

@@ -37,6 +37,7 @@ type slot struct {
 	down     string       // why the circuit is not closed
 	since    time.Time    // since when, by the edge's clock; zero while it is closed
 	pause    *relay.Pause // nil: not paused
+	hold     *hold        // nil: none
 }
 
 func openLeases(ctx context.Context, b *Broker) (*leases, error) {
@@ -152,9 +153,10 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		s.lease = next
 		if granted {
 			s.heard(r, r.Queues[token])
+			s.hold.tell(r.Session)
 		}
 		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
-			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue)})
+			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil})
 	}
 	return reply
 }

@@ -76,9 +76,7 @@ func (l *leases) setPause(ctx context.Context, q relay.Queue, p *relay.Pause) er
 		return err
 	}
 	l.slots[q.Token()].pause = p
-	if err := l.b.nc.Publish(nudgeSubject(q.Destination), nil); err != nil {
-		l.b.log.Debug().Err(err).Msg("the drains learn of a pause with their next renewal")
-	}
+	l.nudge(q)
 	return nil
 }
 

@@ -16,6 +16,7 @@ const (
 	exitUnavailable = 5
 	exitConflict    = 6
 	exitPartly      = 7
+	exitNotSent     = 8 // a message that was waited for ended otherwise than delivered
 )
 
 // usageError is a wrong call or configuration.

@@ -29,11 +29,12 @@ func sinceFlag(c *cobra.Command, what string) func() (time.Time, error) {
 		if *since == "" {
 			return time.Time{}, nil
 		}
-		return parseSince(*since, time.Now())
+		return parseTime("since", *since, time.Now())
 	}
 }
 
-func parseSince(s string, now time.Time) (time.Time, error) {
+// parseTime reads what --since and its kind are given.
+func parseTime(flag, s string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
 			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
@@ -47,7 +48,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usage(fmt.Errorf("--since is %q; write an age like 90m, 12h or 7d, or a time like 2026-11-24 or 2026-11-24T08:00:00Z (UTC)", s))
+	return time.Time{}, usage(fmt.Errorf("--%s is %q; write an age like 90m, 12h or 7d, or a time like 2026-11-24 or 2026-11-24T08:00:00Z (UTC)", flag, s))
 }
 
 // letterFlags are the filter of dead letters, the same for every verb. Those for

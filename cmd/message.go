@@ -11,11 +11,11 @@ import (
 )
 
 func messageCommand(p *program) *cobra.Command {
-	verbs := []*cobra.Command{messageList(p), messageShow(p), messageWhy(p)}
+	verbs := []*cobra.Command{messageList(p), messageShow(p), messageWhy(p), messageWait(p), messageCancel(p)}
 	for _, v := range verbs {
 		operatorFlags(v)
 	}
-	return noun("message", "See single messages", verbs...)
+	return noun("message", "See, await and cancel single messages", verbs...)
 }
 
 func messageList(p *program) *cobra.Command {

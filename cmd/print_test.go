@@ -147,12 +147,12 @@ func TestSince(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	for s, want := range map[string]time.Time{"90m": now.Add(-90 * time.Minute), "7d": now.AddDate(0, 0, -7), "0s": now,
 		"2026-11-24": now.Add(-12 * time.Hour), "2026-11-24T13:00:00+02:00": now.Add(-time.Hour), "2026-11-24 11:00:00": now.Add(-time.Hour)} {
-		got, err := parseSince(s, now)
+		got, err := parseTime("since", s, now)
 		require.NoError(t, err, s)
 		require.True(t, got.Equal(want), "%s: %v", s, got)
 	}
 	for _, s := range []string{"yesterday", "-5m", "d", "1.5d", "99999999d", "2026-13-01"} {
-		_, err := parseSince(s, now)
+		_, err := parseTime("since", s, now)
 		require.Equal(t, exitUsage, exitCode(err), s)
 	}
 }

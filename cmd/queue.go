@@ -11,11 +11,11 @@ import (
 )
 
 func queueCommand(p *program) *cobra.Command {
-	verbs := []*cobra.Command{queueList(p), queueShow(p), queuePeek(p), queueWatch(p), queuePause(p), queueResume(p)}
+	verbs := []*cobra.Command{queueList(p), queueShow(p), queuePeek(p), queueWatch(p), queuePause(p), queueResume(p), queuePurge(p)}
 	for _, v := range verbs {
 		operatorFlags(v)
 	}
-	return noun("queue", "See, pause and resume the queues", verbs...)
+	return noun("queue", "See, pause, resume and purge the queues", verbs...)
 }
 
 func queueList(p *program) *cobra.Command {

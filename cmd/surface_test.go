@@ -50,6 +50,7 @@ func TestSurface(t *testing.T) {
 		"serve": serve, "drain": drain, "config check": serve, "config show": append(slices.Clone(serve), "output"),
 		"queue ls": operator("watch", "interval"), "queue show": operator(), "queue peek": operator("limit", "body"),
 		"queue watch": operator("interval"), "queue pause": operator("reason"), "queue resume": operator(),
+		"queue purge": operator("route", "host", "older-than", "dry-run", "yes"), "message wait": operator("for"), "message cancel": operator(),
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
 		"audit": operator("queue"), "completion": nil,
@@ -103,7 +104,7 @@ func TestTheManual(t *testing.T) {
 	for _, format := range outputs {
 		require.Contains(t, manual, "| `"+format+"` |", "a form of output")
 	}
-	for code := exitOK; code <= exitPartly; code++ {
+	for code := exitOK; code <= exitNotSent; code++ {
 		require.Regexp(t, fmt.Sprintf(`(?m)^\| %d \|`, code), manual, "an exit code")
 	}
 }
@@ -112,7 +113,7 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 	for call, want := range map[string]string{
 		"":                                "`foreman-relay` needs one of: ",
 		"serv":                            "`foreman-relay` does not know \"serv\" (see `foreman-relay --help`)",
-		"queue":                           "`foreman-relay queue` needs one of: ls, pause, peek, resume, show, watch",
+		"queue":                           "`foreman-relay queue` needs one of: ls, pause, peek, purge, resume, show, watch",
 		"queue rm":                        "`foreman-relay queue` does not know \"rm\" (see `foreman-relay queue --help`)",
 		"serve now":                       "`foreman-relay serve` does not know \"now\" (see `foreman-relay serve --help`)",
 		"serve --nope":                    "unknown flag: --nope (see `foreman-relay serve --help`)",
@@ -128,6 +129,10 @@ func TestWrongCallsSayWhatToDo(t *testing.T) {
 		"queue watch a/b c/d":             "`foreman-relay queue watch` takes one queue at most, as ORGANIZATION/DESTINATION",
 		"queue pause":                     "`foreman-relay queue pause` takes one queue, as ORGANIZATION/DESTINATION",
 		"queue peek a/b --limit 0":        "--limit is 0; it must be at least 1",
+		"queue purge a/b":                 "purging a/b cannot be undone: add --yes, or see first how many there are with --dry-run",
+		"queue purge a/b --older-than x":  "--older-than is \"x\"; write an age like 90m",
+		"message cancel":                  "`foreman-relay message cancel` takes message ids",
+		"message wait x --for 0s":         "--for is 0s; it must be more than nothing",
 		"message why":                     "`foreman-relay message why` takes one message id",
 		"message ls --since yesterday":    "--since is \"yesterday\"; write an age like 90m, 12h or 7d, or a time",
 		"message ls --state lost":         "\"lost\" is not a state; choose one of queued, delivering, waiting,",

@@ -112,6 +112,30 @@ func (c *Client) Message(ctx context.Context, id string) (s relay.MessageStatus,
 	return s, err
 }
 
+// Cancel implements relay.Operator.
+func (c *Client) Cancel(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, "/messages/"+url.PathEscape(id)+"/cancel", nil)
+}
+
+// Purge implements relay.Operator.
+func (c *Client) Purge(ctx context.Context, q relay.Queue, f relay.PurgeFilter) (p relay.Purged, err error) {
+	v := url.Values{}
+	for name, value := range map[string]string{"route": f.Route, "host": f.Host} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	setTime(v, "before", f.Before)
+	if f.From != 0 {
+		v.Set("from", strconv.FormatUint(f.From, 10))
+	}
+	if f.DryRun {
+		v.Set("dry-run", "true")
+	}
+	err = c.call(ctx, http.MethodPost, queuePath(q)+"/purge?"+v.Encode(), &p)
+	return p, err
+}
+
 // Why implements relay.Operator.
 func (c *Client) Why(ctx context.Context, id string) (e relay.Explanation, err error) {
 	err = c.call(ctx, http.MethodGet, "/messages/"+url.PathEscape(id)+"/why", &e)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -84,6 +85,9 @@ func TestConfigAndVersion(t *testing.T) {
 // TestAdminQuery: what cannot be read is refused.
 func TestAdminQuery(t *testing.T) {
 	h := handlers.NewAdmin(handlers.AdminOptions{Operator: newOperator(), Intake: &intake{}, Log: zerolog.Nop()})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/admin/v1/queues/a/b/purge?from=x", nil))
+	require.Equal(t, http.StatusBadRequest, w.Code)
 	for path, says := range map[string]string{
 		"/admin/v1/dead-letters?limit=none":     "limit",
 		"/admin/v1/dead-letters?limit=0":        "limit",

@@ -85,6 +85,25 @@ func (o *operator) Resume(_ context.Context, q relay.Queue) error {
 	return o.fail
 }
 
+func (o *operator) Cancel(ctx context.Context, id string) error {
+	if _, err := o.Message(ctx, id); err != nil {
+		return err
+	}
+	return relay.Refuse(relay.CodeConflict, "message %s is dead; it cannot be cancelled", id)
+}
+
+// Purge says back what it was asked for.
+func (o *operator) Purge(_ context.Context, q relay.Queue, f relay.PurgeFilter) (relay.Purged, error) {
+	if q != queue && q != slashed {
+		return relay.Purged{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)
+	}
+	if f.Route == "" {
+		return relay.Purged{Discarded: 1}, o.fail
+	}
+	asked := fmt.Sprint(f.Route, f.Host, f.Before.UTC().Format(time.RFC3339Nano), f.DryRun)
+	return relay.Purged{Discarded: uint64(len(asked)), Underway: 1, Next: f.From + 1}, o.fail
+}
+
 func (o *operator) Peek(_ context.Context, q relay.Queue, options relay.PeekOptions) (relay.MessageList, error) {
 	row := summary(q)
 	if options.Body {
@@ -208,6 +227,8 @@ func story(o relay.Operator) []any {
 	unknown, gone := relay.Queue{Organization: "a/b", Destination: "c"}, relay.FreshID(queue)[:8]+"-gone"
 	all, err := o.Queues(ctx)
 	tell(all, err)
+	tell("cancelled", o.Cancel(ctx, letterID))
+	tell("cancelled", o.Cancel(ctx, gone))
 	for _, q := range []relay.Queue{queue, slashed, unknown} {
 		s, err := o.Queue(ctx, q)
 		tell(s, err)
@@ -217,6 +238,10 @@ func story(o relay.Operator) []any {
 		s, err = o.Queue(ctx, q)
 		tell(s, err)
 		tell("resumed", o.Resume(ctx, q))
+		for _, f := range []relay.PurgeFilter{{}, {Route: "r&", Host: "h", Before: noon, From: 1 << 60, DryRun: true}} {
+			purged, err := o.Purge(ctx, q, f)
+			tell(purged, err)
+		}
 		for _, options := range []relay.PeekOptions{{}, {Limit: 3, Body: true}} {
 			list, err := o.Peek(ctx, q, options)
 			tell(list, err)

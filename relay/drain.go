@@ -21,7 +21,7 @@ type Registrar interface {
 	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
 }
 
-// DrainOptions make a Drain; all fields but Observe are needed.
+// DrainOptions make a Drain; all fields but Observe and Jitter are needed.
 type DrainOptions struct {
 	Instance       string        // of this drain on this machine; its lock is held
 	Session        string        // of this process run
@@ -35,6 +35,7 @@ type DrainOptions struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	Observe     func(AttemptReport)
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
@@ -122,7 +123,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		if g.Paused { // the lease is kept: going on needs no takeover
+		if g.Paused || g.Hold { // the lease is kept: going on needs no takeover
 			p.lose()
 			continue
 		}
@@ -176,8 +177,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Log: d.Log, Observe: d.Observe,
-		Budget: d.Budget}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Budget: d.Budget}}
 	d.posts[q.Token()] = p
 	return p
 }

@@ -43,6 +43,7 @@ type Grant struct {
 	Epoch   uint64        `json:"epoch"`
 	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
 	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
+	Hold    bool          `json:"hold,omitempty"`   // the term ends, and the lease is kept: the edge settles something itself
 }
 
 // Lease is who drains a queue. What is stored is enough for an edge that starts

@@ -20,6 +20,11 @@ type Operator interface {
 	Peek(ctx context.Context, q Queue, o PeekOptions) (MessageList, error)
 	Message(ctx context.Context, id string) (MessageStatus, error)
 	Messages(ctx context.Context, f MessageFilter) (MessageList, error)
+	// Cancel takes a pending message back: it is not delivered any more.
+	// CodeConflict where it is settled, or an attempt is being made.
+	Cancel(ctx context.Context, id string) error
+	// Purge discards pending messages of a queue, WithdrawBatch of them at most.
+	Purge(ctx context.Context, q Queue, f PurgeFilter) (Purged, error)
 	Why(ctx context.Context, id string) (Explanation, error)
 	DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (DeadLetter, error)

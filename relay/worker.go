@@ -31,6 +31,7 @@ type Worker struct {
 	Policy      func(route string) Policy
 	Limits      IndexLimits
 	Now         Clock
+	Jitter      func() float64 // in [0, 1); nil: chance
 	Log         zerolog.Logger
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
@@ -253,4 +254,9 @@ func (t *term) expired(now time.Time) func(Entry) bool {
 	return func(e Entry) bool { return now.Sub(e.Accepted) > t.Policy(e.Route).MaxAge }
 }
 
-func (t *term) jitter() float64 { return rand.Float64() } //nolint:gosec // it spreads retries, it keeps no secret
+func (t *term) jitter() float64 {
+	if t.Jitter != nil {
+		return t.Jitter()
+	}
+	return rand.Float64() //nolint:gosec // it spreads retries, it keeps no secret
+}
