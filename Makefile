@@ -1,5 +1,5 @@
 # Everything here is also a plain command; see CONTRIBUTING.md.
-.PHONY: help build test lint vuln demo fuzz kills model clients powercut bench
+.PHONY: help build test lint vuln demo fuzz kills model neighbour clients powercut bench
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,6 +27,9 @@ kills: ## the kill and takeover tests, ten times over (about 20 minutes)
 
 model: ## the worker against its model, 20 000 seeds (2 minutes)
 	go test ./relay -run TestTheWorkerAgainstItsModel -model.seeds 20000
+
+neighbour: ## one organization with 200 000 messages waiting, and how fast another's arrive (2 minutes)
+	NEIGHBOUR_WAITING=200000 go test -count=1 -timeout 10m -v -run TestANoisyNeighbour ./test
 
 clients: ## Debian's Puppet and Ansible against the relay; installs them
 	.ci/install puppet ansible python3-requests

@@ -86,9 +86,9 @@ func (b *Broker) find(ctx context.Context, id string) (*relay.Message, error) {
 	return s.message()
 }
 
-// again answers a known key: the first receipt if it is the same request. The
-// first one may have been written a moment ago and not be on the disk yet, so
-// this answer waits for a barrier too.
+// again answers a known key: the first receipt if it is the same request, with
+// the state in which the message is now. The first one may have been written a
+// moment ago and not be on the disk yet, so this answer waits for a barrier too.
 func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefore) (relay.Receipt, error) {
 	if first.Digest != m.Digest {
 		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
@@ -98,10 +98,25 @@ func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefor
 		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
 			"this key was used for another host or ordering key; a new request needs a key of its own")
 	}
+	if first.Route != m.Route {
+		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
+			"this key was used for a request of another kind; a new request needs a key of its own")
+	}
 	if err := b.sync(ctx); err != nil {
 		return relay.Receipt{}, unknown(err)
 	}
-	return b.receipt(first.Message, first.Received, true), nil
+	r := b.receipt(first.Message, first.Received, true)
+	r.State = b.present(first.Message)
+	return r, nil
+}
+
+// present is where a message stands by the events that the accounts have
+// followed, at most moments behind. Whether it is being attempted is not asked:
+// that would wait for whoever holds the leases, and a sender waits for the disk
+// alone.
+func (b *Broker) present(m *relay.Message) (s relay.State) {
+	b.accounts[m.Queue.Destination].view(m.Queue, func(l *relay.Ledger) { s = l.State(m.Sequence) })
+	return s
 }
 
 func (b *Broker) receipt(m *relay.Message, accepted time.Time, replayed bool) relay.Receipt {

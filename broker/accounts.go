@@ -178,7 +178,11 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 		return
 	}
 	e.Recorded = at
-	wasLetter := b.ledger.DeadLetter(e.Sequence)
+	if b.ledger.Refuses(e) {
+		a.log.Warn().Str("queue", b.queue.String()).Str("id", e.ID).Uint64("sequence", e.Sequence).Uint64("run", e.Run).Str("state", string(e.State)).
+			Msg("an event about a message that a power cut took is not counted: its sequence is another message's")
+	}
+	wasLetter := e.State != relay.Started && b.ledger.DeadLetter(e.Sequence)
 	if !b.ledger.Apply(e, sequence) {
 		return
 	}
@@ -229,6 +233,12 @@ func (a *accounts) view(q relay.Queue, f func(*relay.Ledger)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f(a.books[q.Token()].ledger)
+}
+
+// copy is the ledger of a queue as it is now.
+func (a *accounts) copy(q relay.Queue) (l *relay.Ledger, err error) {
+	a.view(q, func(kept *relay.Ledger) { l, err = clone(kept) })
+	return l, err
 }
 
 // pendingGraves takes the work at the dead letters of a queue, in order.

@@ -2,24 +2,38 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// maxFindings bounds what one report names.
-const maxFindings = 100
-
-// Audit proves the ledger of a queue (of all queues: nil) from what is stored:
-// it adds up the base and every event anew, and holds the result against the
-// journal, the dead letters and the account that the edge keeps.
-func (b *Broker) Audit(ctx context.Context, q *relay.Queue) ([]relay.AuditReport, error) {
-	if q != nil && !b.Known(*q) {
-		return nil, relay.Refuse(relay.CodeNotFound, "there is no queue %s", *q)
+// Audit proves the ledger of a queue, or of all, from what is stored: it adds up
+// a base and every event after it anew, and holds the result against the
+// journal, the dead letters, the stored checkpoint and the account that the edge
+// keeps. It reads beside acceptance and delivery and stops neither; of its
+// readers one works at a time.
+//
+// What it trusts is the base. That is the sum of the events which the record
+// window has removed, or with Since the account that an earlier audit has proved
+// and left (see proof).
+func (b *Broker) Audit(ctx context.Context, o relay.AuditOptions) ([]relay.AuditReport, error) {
+	if o.Queue != nil && !b.Known(*o.Queue) {
+		return nil, relay.Refuse(relay.CodeNotFound, "there is no queue %s", *o.Queue)
+	}
+	select {
+	case b.auditing <- struct{}{}:
+		defer func() { <-b.auditing }()
+	case <-ctx.Done():
+		return nil, unavailable(ctx.Err())
 	}
 	reports := []relay.AuditReport{}
-	for _, q := range b.chosen(q) {
-		r, err := b.auditQueue(ctx, q)
+	for _, q := range b.chosen(o.Queue) {
+		r, err := b.auditQueue(ctx, q, o.Since)
 		if err != nil {
 			return nil, unavailable(err)
 		}
@@ -31,146 +45,117 @@ func (b *Broker) Audit(ctx context.Context, q *relay.Queue) ([]relay.AuditReport
 // auditor is one queue's audit under way.
 type auditor struct {
 	relay.AuditReport
-	b      *Broker
-	queue  relay.Queue
-	ledger *relay.Ledger
+	b     *Broker
+	queue relay.Queue
+	since time.Time
+
+	base       *relay.Ledger // what is trusted; read only
+	ledger     *relay.Ledger // base, and every event since
+	account    *relay.Ledger // what operators are shown, as it was when the audit began
+	checkpoint *relay.Ledger // the stored one; nil once it was compared
+	journal    jetstream.StreamState
+	messages   prints
+	letters    map[uint64]uint32 // by sequence: the id of those that have died since the base
+	doubt      *roaring64.Bitmap // may have been delivered before, and are not settled
+	run        uint64            // of the edge, as of the last event
+	highest    relay.Event       // about the highest sequence
+	keep       time.Time         // the account as it was then is left for the next audit
+	proof      []byte
 }
 
 func (a *auditor) find(sequence uint64, id, format string, args ...any) {
-	if len(a.Findings) < maxFindings {
+	if len(a.Findings) < relay.MaxAuditFindings {
 		a.Findings = append(a.Findings, relay.AuditFinding{Sequence: sequence, ID: id, What: fmt.Sprintf(format, args...)})
 	}
 }
 
-func (b *Broker) auditQueue(ctx context.Context, q relay.Queue) (relay.AuditReport, error) {
-	a := &auditor{b: b, queue: q}
-	a.Organization, a.Destination, a.Findings = q.Organization, q.Destination, []relay.AuditFinding{}
+func (a *auditor) note(sequence uint64, id, format string, args ...any) {
+	if len(a.Notes) < relay.MaxAuditNotes {
+		a.Notes = append(a.Notes, relay.AuditFinding{Sequence: sequence, ID: id, What: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (b *Broker) auditQueue(ctx context.Context, q relay.Queue, since time.Time) (relay.AuditReport, error) {
+	a := &auditor{b: b, queue: q, since: since, letters: map[uint64]uint32{}, doubt: roaring64.New()}
+	a.Organization, a.Destination = q.Organization, q.Destination
+	a.Findings, a.Notes = []relay.AuditFinding{}, []relay.AuditFinding{}
 	if err := b.settleGraves(ctx, q); err != nil {
 		return a.AuditReport, err
 	}
-	for _, step := range []func(context.Context) error{a.recount, a.checkJournal, a.checkLetters} {
+	for _, step := range []func(context.Context) error{a.open, a.readMessages, a.recount, a.checkJournal, a.checkLetters, a.checkAccount, a.nameAll} {
 		if err := step(ctx); err != nil {
 			return a.AuditReport, err
 		}
 	}
-	a.checkAccount()
 	a.Balanced = len(a.Findings) == 0
+	if a.Balanced {
+		a.leaveProof(ctx)
+	}
 	return a.AuditReport, nil
 }
 
-// recount adds up base and events, in a ledger of its own.
-func (a *auditor) recount(ctx context.Context) error {
+// open takes everything that the audit compares, in an order in which nothing
+// that happens meanwhile looks wrong: the journal is trimmed only up to a stored
+// checkpoint, and that only holds what the account holds.
+func (a *auditor) open(ctx context.Context) error {
 	var err error
-	if a.ledger, err = readLedger(ctx, a.b.nc, baseKey(a.queue)); err != nil {
+	if a.journal, err = a.b.streamState(ctx, journalStream(a.queue)); err != nil {
 		return err
 	}
-	through := a.b.accounts[a.queue.Destination].position()
-	err = scan(ctx, a.b.nc, apiGet(eventStream(a.queue.Destination)), eventPrefix(a.queue)+"*", a.ledger.Through()+1, func(s *stored) error {
-		if s.sequence > through {
-			return errStop // what is settled during the audit is for the next one
-		}
-		a.EventsRead++
-		e, err := relay.DecodeEvent(s.data)
-		if err != nil {
-			a.find(0, "", "event %d cannot be read: %v", s.sequence, err)
-			return nil
-		}
-		settledBefore := a.ledger.Settled(e.Sequence)
-		if !a.ledger.Apply(e, s.sequence) && settledBefore && e.State.Settled() {
-			a.SettledTwice++
-		}
-		return nil
-	})
-	if err == errStop { //nolint:errorlint // our own, never wrapped
-		err = nil
+	if a.checkpoint, err = readLedger(ctx, a.b.nc, checkpointKey(a.queue)); err != nil {
+		a.find(0, "", "the checkpoint cannot be read: %v", err)
+		a.checkpoint = nil
 	}
-	return err
-}
-
-// checkJournal: every sequence is settled, or there to be delivered.
-func (a *auditor) checkJournal(ctx context.Context) error {
-	state, err := a.b.streamState(ctx, journalStream(a.queue))
-	if err != nil {
+	if a.account, err = a.b.accounts[a.queue.Destination].copy(a.queue); err != nil {
 		return err
 	}
-	a.Accepted, a.Totals = state.LastSeq, a.ledger.Totals()
-	settled := a.Totals.Sum()
-	if settled > state.LastSeq {
-		a.find(0, "", "%d messages are settled, but only %d were ever accepted", settled, state.LastSeq)
+	if err := a.trust(ctx); err != nil {
+		return err
 	}
-	a.Pending = state.LastSeq - min(settled, state.LastSeq)
-	if state.FirstSeq > a.ledger.Floor()+1 {
-		a.find(a.ledger.Floor()+1, "", "sequences %d to %d were removed from the journal before all of them were settled",
-			a.ledger.Floor()+1, state.FirstSeq-1)
-	}
-	for _, gone := range state.Deleted {
-		if !a.ledger.Settled(gone) {
-			a.find(gone, "", "the message was removed from the journal and never settled")
-		}
-	}
-	if state.Lost != nil && len(state.Lost.Msgs) > 0 {
-		a.find(state.Lost.Msgs[0], "", "the broker reports %d messages lost by a damaged block", len(state.Lost.Msgs))
-	}
-	return a.countPending(ctx, state.FirstSeq, state.LastSeq, uint64(len(state.Deleted)))
-}
-
-// countPending counts the unsettled messages that the journal really holds,
-// which must be as many as the equation says.
-func (a *auditor) countPending(_ context.Context, first, last, deleted uint64) error {
-	held := uint64(0)
-	if last >= first {
-		held = last - first + 1 - deleted
-	}
-	settledHeld := a.ledger.SettledAbove()
-	if floor := a.ledger.Floor(); floor >= first {
-		settledHeld += floor - first + 1
-	}
-	if held-min(held, settledHeld) != a.Pending {
-		a.find(0, "", "%d messages are pending by the ledger, but the journal holds %d that are not settled", a.Pending, held-min(held, settledHeld))
+	if a.checkpoint != nil && a.checkpoint.Through() < a.base.Through() {
+		a.checkpoint = nil // older than what is added up
 	}
 	return nil
 }
 
-// checkLetters: every dead letter is kept whole, and there is no other.
-func (a *auditor) checkLetters(ctx context.Context) error {
-	want := map[uint64]bool{}
-	for _, sequence := range a.ledger.DeadLetters() {
-		want[sequence] = true
+// checkAccount: what operators are shown is what the record says.
+func (a *auditor) checkAccount(context.Context) error {
+	if a.account.Through() != a.ledger.Through() {
+		a.find(0, "", "the account has followed the events through %d, the record through %d", a.account.Through(), a.ledger.Through())
 	}
-	err := scan(ctx, a.b.nc, apiGet(deadStream(a.queue.Organization)), deadSubject(a.queue, "*"), 1, func(s *stored) error {
-		l, m, err := s.letter()
-		if err != nil {
-			a.find(0, "", "dead letter at %d cannot be read: %v", s.sequence, err)
-			return nil
-		}
-		if !want[l.Sequence] {
-			a.find(l.Sequence, l.ID, "a dead letter is kept whose message is not dead")
-		}
-		if relay.DigestOf(m.Body) != m.Digest {
-			a.find(l.Sequence, l.ID, "the body of the dead letter is not the one that was accepted")
-		}
-		delete(want, l.Sequence)
-		return nil
-	})
-	for sequence := range want {
-		a.find(sequence, "", "the message is dead, but its letter is missing")
+	if difference := a.account.Differs(a.ledger); difference != "" {
+		a.find(0, "", "the account shows other than the events amount to: %s", difference)
 	}
-	return err
+	return nil
 }
 
-// checkAccount: what operators are shown is what the record says.
-func (a *auditor) checkAccount() {
-	a.b.accounts[a.queue.Destination].view(a.queue, func(l *relay.Ledger) {
-		if l.Through() != a.ledger.Through() {
-			return // events came in during the audit
-		}
-		for state, n := range l.Totals() {
-			if a.Totals[state] != n {
-				a.find(0, "", "the account shows %d %s, the events amount to %d", n, state, a.Totals[state])
+// nameAll completes findings and notes with the ids of their messages, from the
+// journal and else from the events.
+func (a *auditor) nameAll(ctx context.Context) error {
+	nameless := map[uint64][]*relay.AuditFinding{}
+	for _, list := range [][]relay.AuditFinding{a.Findings, a.Notes} {
+		for i, f := range list {
+			if f.Sequence == 0 || f.ID != "" {
+				continue
+			}
+			s, err := get(ctx, a.b.nc, apiGet(journalStream(a.queue)), &getRequest{Sequence: f.Sequence})
+			switch {
+			case err == nil:
+				list[i].ID, _, _, _ = parseMessageSubject(s.subject) // empty where it is no subject of ours
+			case errors.Is(err, errNotFound):
+				nameless[f.Sequence] = append(nameless[f.Sequence], &list[i])
+			default:
+				return err
 			}
 		}
-		if l.Floor() != a.ledger.Floor() {
-			a.find(0, "", "the account's floor is %d, the events amount to %d", l.Floor(), a.ledger.Floor())
+	}
+	if len(nameless) == 0 {
+		return nil
+	}
+	return a.events(ctx, 1, func(e relay.Event, _ *stored) error {
+		for _, f := range nameless[e.Sequence] {
+			f.ID = e.ID
 		}
+		return nil
 	})
 }

@@ -84,11 +84,15 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
+	reaches  *reaches
+	run      atomic.Uint64 // of the edge, as drains are told
+	begun    uint64        // the last run that this process has begun
 	disk     *disk
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
-	undo     []func() // what Close does, last in first out
+	auditing chan struct{} // holds one: the audit under way
+	undo     []func()      // what Close does, last in first out
 	closing  sync.Once
 }
 
@@ -96,7 +100,7 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{}, health: newHealth(o.Log)}
+	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
@@ -106,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()], b.known[q] = q, true
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openAccounts, b.mendTails, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.mendTails, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -233,6 +237,9 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}
+	if b.reaches, err = openReaches(ctx, b); err != nil {
+		return err
+	}
 	b.house = newHousekeeper(b)
 	for _, a := range b.accounts {
 		a.notify = b.house.wake
@@ -247,8 +254,10 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	loops.Go(func() { b.house.run(run) })
 	b.later(func() {
 		b.leases.close()
+		b.reaches.close()
 		cancel()
 		loops.Wait()
+		b.endRun()
 	})
 	return nil
 }

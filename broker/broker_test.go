@@ -160,7 +160,7 @@ func settled(s relay.QueueStatus) bool { return s.Pending == 0 }
 // balanced runs the audit.
 func balanced(t *testing.T, b *broker.Broker) relay.AuditReport {
 	t.Helper()
-	reports, err := b.Audit(t.Context(), &queue)
+	reports, err := b.Audit(t.Context(), relay.AuditOptions{Queue: &queue})
 	require.NoError(t, err)
 	require.Len(t, reports, 1)
 	require.Empty(t, reports[0].Findings)

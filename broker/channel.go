@@ -31,6 +31,9 @@ type Channel struct {
 	mu     sync.Mutex
 	link   context.Context // ends when the connection is lost, and is replaced
 	lost   context.CancelFunc
+	told   context.Context //nolint:containedctx // the connection on which the edge has answered last
+	run    uint64          // of the edge, as it said then
+	heard  chan struct{}   // closed when it has answered on this connection
 	closed bool
 	why    error // why the last try to connect failed
 }
@@ -100,10 +103,7 @@ func (c *Channel) listen() error {
 		c.up.Store(true)
 	}
 	_, err := c.nc.Subscribe(nudgeSubject(c.destination), func(*nats.Msg) {
-		select {
-		case c.nudged <- struct{}{}:
-		default: // one renewal brings all the news
-		}
+		c.nudge()
 	})
 	if err != nil {
 		c.nc.Close()
@@ -112,12 +112,16 @@ func (c *Channel) listen() error {
 	return nil
 }
 
+// nudge asks for a renewal at once; one brings all the news.
+func (c *Channel) nudge() { signal(c.nudged) }
+
 // Nudged tells when the edge asks for a renewal of the leases at once.
 func (c *Channel) Nudged() <-chan struct{} { return c.nudged }
 
 func newChannel(destination string, log zerolog.Logger) *Channel {
 	c := &Channel{destination: destination, log: log, nudged: make(chan struct{}, 1)}
 	c.link, c.lost = context.WithCancel(context.Background())
+	c.heard = make(chan struct{})
 	return c
 }
 
@@ -139,6 +143,7 @@ func (c *Channel) options() []nats.Option {
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
 			c.up.Store(true)
+			c.nudge() // nothing is read before the edge has said which run of it answers
 			c.log.Info().Msg("connected to the broker again")
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -155,6 +160,44 @@ func (c *Channel) relink() {
 	defer c.mu.Unlock()
 	c.lost()
 	c.link, c.lost = context.WithCancel(context.Background())
+	if c.told != nil {
+		c.told, c.heard = nil, make(chan struct{})
+	}
+}
+
+// hear notes which run of the edge answers on a connection.
+func (c *Channel) hear(link context.Context, run uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != link {
+		return
+	}
+	if c.told == nil {
+		close(c.heard)
+	}
+	c.told, c.run = link, run
+}
+
+// answering is the connection and the run of the edge on its other end: it waits
+// until the edge has said so. A message that is read before could be of another
+// run than its reader believes.
+func (c *Channel) answering(ctx context.Context) (link context.Context, run uint64, err error) {
+	for {
+		c.mu.Lock()
+		link, run, heard := c.link, c.run, c.heard
+		told := c.told != nil
+		c.mu.Unlock()
+		if told {
+			return link, run, nil
+		}
+		select {
+		case <-heard:
+		case <-link.Done():
+			return nil, 0, errNoLink
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
 }
 
 func (c *Channel) linked() context.Context {
@@ -211,23 +254,36 @@ func (c *Channel) Lease(ctx context.Context, r relay.LeaseRequest) (relay.LeaseR
 	if err != nil {
 		return reply, err
 	}
+	link := c.linked()
 	ctx, cancel, err := c.call(ctx)
 	if err != nil {
 		return reply, err
 	}
 	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, leaseSubject(c.destination), body)
-	if err != nil {
+	if err := c.ask(ctx, leaseSubject(c.destination), body, &reply); err != nil {
 		return reply, fmt.Errorf("ask the edge for leases: %w", err)
 	}
-	if refusal := msg.Header.Get("Relay-Error"); refusal != "" {
-		return reply, errors.New("the edge refuses leases: " + refusal)
-	}
-	if err := json.Unmarshal(msg.Data, &reply); err != nil {
-		return reply, fmt.Errorf("the edge's answer about leases: %w", err)
-	}
+	c.hear(link, reply.Run)
 	return reply, nil
 }
+
+// ask is one question to the edge itself.
+func (c *Channel) ask(ctx context.Context, subject string, body []byte, reply any) error {
+	msg, err := c.nc.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return err
+	}
+	if refusal := msg.Header.Get(hdrRefusal); refusal != "" {
+		return errors.New("it refuses: " + refusal)
+	}
+	if err := json.Unmarshal(msg.Data, reply); err != nil {
+		return fmt.Errorf("its answer: %w", err)
+	}
+	return nil
+}
+
+// hdrRefusal says why the edge does not do what a drain asks for.
+const hdrRefusal = "Relay-Error"
 
 // Journal is one queue as the drain may see it.
 func (c *Channel) Journal(q relay.Queue) (relay.Journal, error) {

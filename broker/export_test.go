@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -120,4 +122,110 @@ func StockWaiting(ctx context.Context, b *Broker, messages []*relay.Message, nex
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// StateDir is where a broker keeps everything.
+func StateDir(b *Broker) string { return b.options.StateDir }
+
+// What somebody with other tools, or a fault of ours, could do to a store.
+
+// DeleteMessage removes one message of a journal.
+func DeleteMessage(ctx context.Context, b *Broker, q relay.Queue, sequence uint64) error {
+	s, err := b.js.Stream(ctx, journalStream(q))
+	if err != nil {
+		return err
+	}
+	return s.DeleteMsg(ctx, sequence)
+}
+
+// TrimJournal removes the messages before a sequence, settled or not.
+func TrimJournal(ctx context.Context, b *Broker, q relay.Queue, keep uint64) error {
+	return b.house.now(ctx, func(ctx context.Context) error { return b.house.purge(ctx, journalStream(q), keep) })
+}
+
+// RemoveLetter removes a dead letter without a word in the record.
+func RemoveLetter(ctx context.Context, b *Broker, q relay.Queue, id string) error {
+	return b.unbury(ctx, q, id)
+}
+
+// Bury makes a dead letter without one.
+func Bury(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
+	return b.bury(ctx, q, e)
+}
+
+// ForgeLetter keeps a message as if it were the dead one of another sequence.
+func ForgeLetter(ctx context.Context, b *Broker, q relay.Queue, sequence, of uint64) error {
+	s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: of})
+	if err != nil {
+		return err
+	}
+	m, err := s.message()
+	if err != nil {
+		return err
+	}
+	header, err := relay.EncodeEnvelope(m)
+	if err != nil {
+		return err
+	}
+	msg := &nats.Msg{Subject: deadSubject(q, m.ID), Header: header}
+	msg.Header.Set(hdrDeadSequence, strconv.FormatUint(sequence, 10))
+	_, err = publish(ctx, b.nc, msg, m.Body)
+	return err
+}
+
+// Checkpoint stores a checkpoint now.
+func Checkpoint(ctx context.Context, b *Broker, q relay.Queue) error {
+	if err := b.settleGraves(ctx, q); err != nil {
+		return err
+	}
+	return b.house.now(ctx, func(ctx context.Context) error {
+		delete(b.house.next, q.Token())
+		return b.house.checkpoint(ctx, q)
+	})
+}
+
+// SpoilCheckpoint stores a checkpoint in which one message more is settled.
+func SpoilCheckpoint(ctx context.Context, b *Broker, q relay.Queue) error {
+	l, err := readLedger(ctx, b.nc, checkpointKey(q))
+	if err != nil {
+		return err
+	}
+	value, err := spoilt(l, 5).Checkpoint()
+	if err != nil {
+		return err
+	}
+	_, err = b.kv.Put(ctx, checkpointKey(q), value)
+	return err
+}
+
+// SpoilAccount settles a message in the account alone.
+func SpoilAccount(b *Broker, q relay.Queue, sequence uint64) {
+	a := b.accounts[q.Destination]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.books[q.Token()].ledger = spoilt(a.books[q.Token()].ledger, sequence)
+}
+
+// spoilt settles one message more, by no event.
+func spoilt(l *relay.Ledger, sequence uint64) *relay.Ledger {
+	value, err := l.Checkpoint()
+	if err != nil {
+		panic(err)
+	}
+	l.Apply(relay.Event{Sequence: sequence, State: relay.Delivered}, l.Through()+1)
+	var stored, changed map[string]any
+	text, _ := l.Checkpoint()
+	_, _ = json.Unmarshal(value, &stored), json.Unmarshal(text, &changed) // its own text
+	changed["through"] = stored["through"]
+	text, _ = json.Marshal(changed)
+	if l, err = relay.ReadCheckpoint(text); err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// SpoilBase stores a base that counts one message more than it knows.
+func SpoilBase(ctx context.Context, b *Broker, q relay.Queue) error {
+	_, err := b.kv.Put(ctx, baseKey(q), []byte(`{"version":1,"totals":{"delivered":1},"settled":"AAAAAAAAAAA=","dead":"AAAAAAAAAAA="}`))
+	return err
 }

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,63 @@ func TestTheSameKeyGetsTheFirstAnswer(t *testing.T) {
 	drain(t, b, newDestination(delivered), nil)
 	status(t, b, settled)
 	check() // while the journal keeps it, delivered or not
+}
+
+// A repeated request is answered with the first receipt and the state in which
+// the message is by then, whoever drains.
+func TestARepeatedRequestTellsThePresentState(t *testing.T) {
+	for name, far := range map[string]bool{"drained here": false, "drained far away": true} {
+		t.Run(name, func(t *testing.T) {
+			b, certs := listening(t)
+			first := map[string]relay.Receipt{}
+			for _, body := range []string{"good", "bad", "later"} {
+				first[body] = accept(t, b, message(body, "key of "+body, body))
+				require.Equal(t, relay.Accepted, first[body].State)
+			}
+			check := func(want map[string]relay.State) {
+				for body, state := range want {
+					again := accept(t, b, message(body, "key of "+body, body))
+					require.Equal(t, []any{state, true, first[body].ID}, []any{again.State, again.Replayed, again.ID})
+					require.WithinDuration(t, first[body].AcceptedAt, again.AcceptedAt, time.Millisecond)
+				}
+			}
+			check(map[string]relay.State{"good": relay.Queued, "bad": relay.Queued, "later": relay.Queued})
+			var failed atomic.Bool
+			d := newDestination(func(n int, m *relay.Message) relay.Result {
+				switch {
+				case m.Lane == "bad" && failed.CompareAndSwap(false, true):
+					return rejected(n, m)
+				case m.Lane == "later":
+					return relay.Result{Class: relay.ClassNotReady}
+				}
+				return delivered(n, m)
+			})
+			slow := func(o *relay.DrainOptions) {
+				p := relay.DefaultPolicy()
+				o.Policy = func(string) relay.Policy { return p }
+			}
+			if far {
+				runDrain(t, dial(t, b, certs, "drain"), d, slow)
+			} else {
+				drain(t, b, d, slow)
+			}
+			status(t, b, func(s relay.QueueStatus) bool { return s.Delivered == 1 && s.Dead == 1 && s.Waiting == 1 })
+			check(map[string]relay.State{"good": relay.Delivered, "bad": relay.Dead, "later": relay.Waiting})
+			_, err := b.Replay(t.Context(), first["bad"].ID)
+			require.NoError(t, err)
+			check(map[string]relay.State{"bad": relay.Superseded})
+		})
+	}
+}
+
+// A key says nothing about a request of another kind, even with the same body.
+func TestAKeyIsOfOneRoute(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	accept(t, b, message("a", "k", "body"))
+	other := message("a", "k", "body")
+	other.Route = "report"
+	_, err := b.Accept(t.Context(), other)
+	require.Equal(t, relay.CodeKeyConflict, relay.CodeOf(err))
 }
 
 func TestOfManyAtOnceWithOneKeyOneIsStored(t *testing.T) {

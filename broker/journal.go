@@ -29,6 +29,7 @@ type journal struct {
 	stream string
 
 	ahead *ahead
+	reach reach
 	pull  *pull // the outstanding one; only the reader touches it
 	last  uint64
 }
@@ -65,6 +66,7 @@ func (j *journal) Ledger(ctx context.Context) (*relay.Ledger, error) {
 func (j *journal) Seek(ctx context.Context, sequence uint64) error {
 	j.dropPull()
 	j.ahead.forget()
+	j.reach.through.Store(0) // a term asks anew
 	ctx, cancel, err := j.c.call(ctx)
 	if err != nil {
 		return err
@@ -97,14 +99,23 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 		return nil, err
 	}
 	defer cancel()
-	s, err := j.ahead.get(ctx, j.c.linked(), sequence)
+	if err := j.reachTo(ctx, sequence); err != nil {
+		return nil, err
+	}
+	link, run, err := j.c.answering(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := j.ahead.get(ctx, link, sequence)
 	if errors.Is(err, errNotFound) {
 		return nil, relay.ErrMissing
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.message()
+	m, err := s.message()
+	m.Run = run
+	return m, err
 }
 
 // message decodes a message of a journal; of one that cannot be decoded its

@@ -92,7 +92,6 @@ func (l *leases) read(ctx context.Context, s *slot) error {
 func (l *leases) anew(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.run = nuid.Next()
 	for _, s := range l.slots {
 		if err := l.read(ctx, s); err != nil {
 			return err
@@ -103,7 +102,16 @@ func (l *leases) anew(ctx context.Context) error {
 		}
 		s.pause = pause
 	}
+	l.run = nuid.Next()
 	return nil
+}
+
+// suspend answers no drain until anew: what it would be told of the run is about
+// to become wrong.
+func (l *leases) suspend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.run = ""
 }
 
 func (l *leases) close() {
@@ -120,20 +128,31 @@ func (l *leases) answer(destination string, msg *nats.Msg) {
 		err = errors.New("instance and session must be given")
 	}
 	if err == nil {
-		reply.Data, err = json.Marshal(l.grant(destination, request))
+		reply.Data, err = l.reply(destination, request)
 	}
 	if err != nil {
-		reply.Header.Set("Relay-Error", relay.Excerpt([]byte(err.Error())))
+		reply.Header.Set(hdrRefusal, relay.Excerpt([]byte(err.Error())))
 	}
 	if err := l.b.nc.PublishMsg(reply); err != nil {
 		l.b.log.Warn().Err(err).Msg("a drain did not get its answer")
 	}
 }
 
-func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseReply {
+// errBetweenRuns: the store is being started anew.
+var errBetweenRuns = errors.New("the edge's store is being started anew")
+
+func (l *leases) reply(destination string, r relay.LeaseRequest) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	reply := relay.LeaseReply{TTL: relay.LeaseTTL, Edge: l.run}
+	if l.run == "" {
+		return nil, errBetweenRuns
+	}
+	return json.Marshal(l.grant(destination, r))
+}
+
+// grant is for holders of mu.
+func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseReply {
+	reply := relay.LeaseReply{TTL: relay.LeaseTTL, Edge: l.run, Run: l.b.run.Load()}
 	for token, s := range l.slots {
 		if s.queue.Destination != destination {
 			continue

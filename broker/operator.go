@@ -56,7 +56,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)), RetriesHeld: uint64(max(0, drain.status.Held)),
 		Bytes: state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
-		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down}
+		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
 	s.SetTotals(counts.Totals)
 	if held {
 		s.Drain, s.Epoch = drain.lease.Instance, drain.lease.Epoch
@@ -132,6 +132,9 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 		if !one.Apply(e, m.sequence) {
 			return nil
 		}
+		if e.Ambiguous {
+			s.Ambiguous++
+		}
 		s.State, s.Reason, s.Attempts, s.NextAttempt = e.State, e.Reason, max(s.Attempts, e.Attempt), nil
 		if e.State == relay.Waiting {
 			next := e.Next
@@ -145,7 +148,7 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 }
 
 func eventStatus(e relay.Event, at time.Time) relay.EventStatus {
-	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch}
+	s := relay.EventStatus{At: at.UTC(), State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason, Detail: e.Detail, Epoch: e.Epoch, Ambiguous: e.Ambiguous}
 	if !e.Next.IsZero() {
 		next := e.Next
 		s.Next = &next

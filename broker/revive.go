@@ -21,8 +21,9 @@ const (
 	// trouble. An error in the server's log makes it look at once.
 	healthInterval = time.Second
 
-	// curePause is the pause after a start that did not help, doubled up to
-	// curePauseMost.
+	// curePause is the pause after a start: one that helped may do so for a moment
+	// only, where no reserve is kept. After one that did not help it is doubled up
+	// to curePauseMost.
 	curePause     = time.Second
 	curePauseMost = time.Minute
 
@@ -66,6 +67,17 @@ type cure struct {
 	pause time.Duration
 }
 
+// tried notes that the server was started, and whether it helped.
+func (c *cure) tried(now time.Time, helped bool) {
+	if helped {
+		c.pause = curePause
+	}
+	c.next = now.Add(c.pause)
+	if !helped {
+		c.pause = min(2*c.pause, curePauseMost)
+	}
+}
+
 // try starts the server anew if the disk takes writes.
 func (b *Broker) try(ctx context.Context, c *cure, now time.Time) {
 	if now.Before(c.next) || !b.disk.roomy() {
@@ -75,12 +87,10 @@ func (b *Broker) try(ctx context.Context, c *cure, now time.Time) {
 	if err == nil {
 		err = b.revive(ctx)
 	}
-	if err == nil || ctx.Err() != nil {
-		c.pause = curePause
-		return
+	if err != nil && ctx.Err() == nil {
+		b.log.Error().Err(err).Dur("again_in", c.pause).Msg("the store does not write again yet")
 	}
-	b.log.Error().Err(err).Dur("again_in", c.pause).Msg("the store does not write again yet")
-	c.next, c.pause = time.Now().Add(c.pause), min(2*c.pause, curePauseMost)
+	c.tried(time.Now(), err == nil)
 }
 
 // timekeeper says when the disk has been silent for so long that a request would
@@ -142,6 +152,7 @@ func trial(dir string) error {
 // page cache holds what the disk does not (Reverify).
 func (b *Broker) revive(ctx context.Context) error {
 	b.log.Warn().Msg("there is space again; starting the embedded broker anew")
+	b.leases.suspend()
 	b.server.stop()
 	if err := Reverify(b.options.StateDir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		b.barrier.Fail(err)
@@ -155,7 +166,7 @@ func (b *Broker) revive(ctx context.Context) error {
 	if err := b.reconnected(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{b.openStreams, b.followAnew, b.mendTails, b.leases.anew} {
+	for _, step := range []func(context.Context) error{b.openStreams, b.followAnew, b.beginRun, b.mendTails, b.reaches.anew, b.leases.anew} {
 		if err := step(ctx); err != nil {
 			return err
 		}

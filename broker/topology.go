@@ -21,7 +21,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,lease,pause}.<dest>.<queue>
+//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, run
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -146,9 +146,18 @@ func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination 
 func baseKey(q relay.Queue) string       { return "base." + q.Destination + "." + q.Token() }
 func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "." + q.Token() }
 
+// runKey is where the number of the edge's run is kept.
+const runKey = "run"
+
+func reachKey(q relay.Queue) string { return "reach." + q.Destination + "." + q.Token() }
+func proofKey(q relay.Queue) string { return "proof." + q.Destination + "." + q.Token() }
+
 func pauseKey(q relay.Queue) string { return "pause." + q.Destination + "." + q.Token() }
 
 func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
+
+// reachSubject is where a drain asks how far its attempts may go.
+func reachSubject(destination string) string { return "relay-drain." + destination + ".reach" }
 
 // inboxPrefix is where the drains of a destination receive answers.
 func inboxPrefix(destination string) string { return "_INBOX_drain_" + destination }
@@ -179,6 +188,7 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	consumer := consumerName(destination)
 	publish := []string{
 		leaseSubject(destination),
+		reachSubject(destination),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),

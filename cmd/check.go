@@ -3,6 +3,8 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/theforeman/foreman-relay/broker"
@@ -12,7 +14,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkLimits(), c.checkRoutes()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes()}
 	return usage(errors.Join(problems...))
 }
 
@@ -98,6 +100,7 @@ func (c *Config) checkLimits() error {
 		within("limits.index_parked", l.IndexParked, 0, 10_000_000),
 		within("foreman.retry_percent", f.RetryPercent, 0, 100),
 		within("foreman.retry_floor", f.RetryFloor, 1, 10_000),
+		within("limits.delivery_window", l.DeliveryWindow, 0, 90*24*time.Hour),
 		within("foreman.attempt_timeout", f.AttemptTimeout, 100*time.Millisecond, 10*time.Minute),
 		within("foreman.concurrency", f.Concurrency, 1, 1024),
 		within("pass_through.node_timeout", p.NodeTimeout, 100*time.Millisecond, longestPass),
@@ -109,13 +112,34 @@ func (c *Config) checkLimits() error {
 		within("pass_through.stale_entries", p.StaleEntries, 1, 1_000_000),
 		within("pass_through.stale_bytes", p.StaleBytes, 1<<10, 1<<40),
 		within("foreman.probe_interval", f.ProbeInterval, 10*time.Millisecond, 5*time.Second),
+		f.checkRate(),
 	)
+}
+
+// checkWeights: a share is of an organization that is known here.
+func (c *Config) checkWeights() error {
+	var problems []error
+	queues := c.queues()
+	for _, organization := range slices.Sorted(maps.Keys(c.Foreman.Weights)) {
+		if !slices.ContainsFunc(queues, func(q relay.Queue) bool { return q.Organization == organization }) {
+			problems = append(problems, fmt.Errorf("foreman.weights names %q; there is no such organization: add it to organizations, or leave it out", organization))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (f *Foreman) checkRate() error {
+	problems := []error{within("foreman.rate", f.Rate, 0, 10_000), within("foreman.burst", f.Burst, 1, 10_000)}
+	for _, organization := range slices.Sorted(maps.Keys(f.Weights)) {
+		problems = append(problems, within("foreman.weights."+organization, f.Weights[organization], 1, 1000))
+	}
+	return errors.Join(problems...)
 }
 
 // longestPass leaves the edge time to write, which it has two minutes for.
 const longestPass = 90 * time.Second
 
-func within[T int | ByteSize | time.Duration](key string, v, low, high T) error {
+func within[T int | float64 | ByteSize | time.Duration](key string, v, low, high T) error {
 	if v < low || v > high {
 		return fmt.Errorf("%s is %v; it must be from %v to %v", key, v, low, high)
 	}

@@ -33,6 +33,10 @@ func TestChecks(t *testing.T) {
 		"a log format":           {func(c *Config) { c.Log.Format = "xml" }, []string{`log.format is "xml"`, "json console"}},
 		"a log level":            {func(c *Config) { c.Log.Level = "loud" }, []string{`log.level is "loud"`, "debug info warn error"}},
 		"an organization":        {func(c *Config) { c.Organizations = []string{"a\nb"} }, []string{"organization"}},
+		"a rate that is none":    {func(c *Config) { c.Foreman.Rate = -1 }, []string{"foreman.rate is -1; it must be from 0 to 10000"}},
+		"weights":                {func(c *Config) { c.Organizations, c.Foreman.Weights = []string{"A"}, map[string]int{"A": 3} }, nil},
+		"a weight of nothing":    {func(c *Config) { c.Foreman.Weights = map[string]int{"default": 0} }, []string{"foreman.weights.default is 0; it must be from 1 to 1000"}},
+		"a weight of nobody":     {func(c *Config) { c.Foreman.Weights = map[string]int{"ACNE": 2} }, []string{`foreman.weights names "ACNE"; there is no such organization`}},
 		"all at once": {func(c *Config) { c.Listen, c.Log.Level, c.Foreman.Concurrency = "x", "loud", 0 },
 			[]string{"listen address", "log.level", "foreman.concurrency"}},
 	} {
@@ -57,6 +61,7 @@ func TestChecks(t *testing.T) {
 func TestBounds(t *testing.T) {
 	bounds := map[string][2]any{
 		"foreman.attempt_timeout": {100 * time.Millisecond, 10 * time.Minute}, "foreman.concurrency": {1, 1024},
+		"foreman.rate": {0, 10_000}, "foreman.burst": {1, 10_000},
 		"foreman.probe_interval":    {10 * time.Millisecond, 5 * time.Second},
 		"pass_through.node_timeout": {100 * time.Millisecond, 90 * time.Second}, "pass_through.timeout": {100 * time.Millisecond, 90 * time.Second},
 		"pass_through.concurrency": {1, 1024}, "pass_through.max_body": {ByteSize(1 << 10), ByteSize(16 << 20)},
@@ -72,13 +77,14 @@ func TestBounds(t *testing.T) {
 		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 1 << 18},
 		"limits.index_parked": {0, 10_000_000}, "foreman.retry_percent": {0, 100}, "foreman.retry_floor": {1, 10_000},
 		"limits.quick_attempts": {1, 100}, "limits.max_cycles": {1, 1000}, "limits.cycle_delay": {time.Millisecond, 24 * time.Hour},
+		"limits.delivery_window": {time.Duration(0), 2160 * time.Hour},
 	}
 	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}, "pass_through": PassThrough{}} {
 		for i := range reflect.TypeOf(v).NumField() {
 			f := reflect.TypeOf(v).Field(i)
 			key := parent + "." + yamlName(f)
 			bound, known := bounds[key]
-			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice {
+			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map {
 				continue
 			}
 			require.True(t, known, "%s has no bounds", key)
@@ -91,7 +97,11 @@ func TestBounds(t *testing.T) {
 					config.Limits.IndexLane = 1
 				}
 				field := reflect.ValueOf(&config).Elem().FieldByName(map[string]string{"foreman": "Foreman", "limits": "Limits", "pass_through": "PassThrough"}[parent]).Field(i)
-				field.SetInt(reflect.ValueOf(to).Int() + offset)
+				if v := reflect.ValueOf(to).Int() + offset; field.CanFloat() {
+					field.SetFloat(float64(v))
+				} else {
+					field.SetInt(v)
+				}
 				return config.check()
 			}
 			require.NoError(t, set(0, bound[0]), key)

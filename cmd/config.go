@@ -16,6 +16,7 @@ import (
 	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/deliveries"
 	"github.com/theforeman/foreman-relay/relay/foreman"
 )
 
@@ -77,6 +78,10 @@ type Foreman struct {
 	// The registered smart proxy that ARF reports are told to come from; empty: Foreman takes the host's own.
 	OpenSCAPProxyName string `yaml:"openscap_proxy_name" json:"openscap_proxy_name"`
 	OpenSCAPProxyURL  string `yaml:"openscap_proxy_url" json:"openscap_proxy_url"`
+
+	Rate    float64        `yaml:"rate" json:"rate"`       // attempts a second, at most; 0: no bound
+	Burst   int            `yaml:"burst" json:"burst"`     // that may begin at once where the rate was not used before
+	Weights map[string]int `yaml:"weights" json:"weights"` // shares of the organizations; 1 of those that are not named
 }
 
 // PassThrough is about requests that only Foreman can answer: they are passed on
@@ -117,7 +122,8 @@ type Limits struct {
 	QuickAttempts   int           `yaml:"quick_attempts" json:"quick_attempts"` // of one cycle
 	CycleDelay      time.Duration `yaml:"cycle_delay" json:"cycle_delay"`       // between two cycles, the first time
 	MaxCycles       int           `yaml:"max_cycles" json:"max_cycles"`
-	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"` // move, pause or discard
+	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"`             // move, pause or discard
+	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
 }
 
 // defaultConfig is what holds with nothing given.
@@ -129,7 +135,8 @@ func defaultConfig() Config {
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
-			RetryPercent: budget.Percent, RetryFloor: budget.Floor},
+			RetryPercent: budget.Percent, RetryFloor: budget.Floor,
+			Rate: gate.Rate, Burst: gate.Burst, Weights: map[string]int{}},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
@@ -137,7 +144,7 @@ func defaultConfig() Config {
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
 			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, IndexParked: index.Parked,
-			QuickAttempts: policy.QuickAttempts, CycleDelay: policy.CycleDelay, MaxCycles: policy.MaxCycles, OnPoison: policy.OnPoison},
+			QuickAttempts: policy.QuickAttempts, CycleDelay: policy.CycleDelay, MaxCycles: policy.MaxCycles, OnPoison: policy.OnPoison, DeliveryWindow: deliveries.DefaultWindow},
 	}
 }
 
@@ -200,6 +207,13 @@ func (c *Config) queues() []relay.Queue {
 		}
 	}
 	return all
+}
+
+// gate is how the destination is spared.
+func (c *Config) gate() relay.GateOptions {
+	o, f := relay.DefaultGateOptions(), c.Foreman
+	o.Concurrency, o.ProbeInterval, o.Rate, o.Burst, o.Weights = f.Concurrency, f.ProbeInterval, f.Rate, f.Burst, f.Weights
+	return o
 }
 
 func (c *Config) policy() relay.Policy {

@@ -29,6 +29,9 @@ func TestYAMLErrorsNameFileLineAndKey(t *testing.T) {
 		"a size that is none":         {"limits:\n  quota: lots\n", []string{`2: limits.quota: "lots" is not a size`}},
 		"a time that is none":         {"foreman: {attempt_timeout: soon}\n", []string{`1: foreman.attempt_timeout is "soon"`}},
 		"a part of a number":          {"foreman:\n  concurrency: 1.5\n", []string{`2: foreman.concurrency is "1.5"; write a whole number`}},
+		"a rate that is none":         {"foreman:\n  rate: fast\n", []string{`2: foreman.rate is "fast"; write a number, for example 2.5`}},
+		"a weight that is none":       {"foreman:\n  weights:\n    ACME: much\n", []string{`3: foreman.weights.ACME is "much"; write a whole number`}},
+		"weights without names":       {"foreman:\n  weights: [1, 2]\n", []string{"2: foreman.weights holds names and their values"}},
 		"neither true nor false":      {"pass_through:\n  stale: \"no\"\n  enabled: maybe\n", []string{`2: pass_through.stale is "no"; write true or false`, `3: pass_through.enabled is "maybe"`}},
 		"a number too large":          {"limits:\n  index_lane: 99999999999999999999\n", []string{`2: limits.index_lane is "99999999999999999999"`}},
 		"a value for keys":            {"foreman: https://x\n", []string{"1: foreman holds keys of its own"}},
@@ -71,6 +74,18 @@ func TestAFileThatIsNotThere(t *testing.T) {
 	err := config.readFile("/nowhere/relay.yaml")
 	require.Equal(t, exitUsage, exitCode(err))
 	require.ErrorContains(t, err, "/nowhere/relay.yaml")
+}
+
+func TestWeightsAndRateAreRead(t *testing.T) {
+	config := defaultConfig()
+	require.NoError(t, config.readFile(writeFile(t, "organizations: [A/B]\nforeman:\n  rate: 0.5\n  burst: 2\n  weights:\n    A/B: 3\n")))
+	require.NoError(t, config.check())
+	gate := config.gate()
+	require.Equal(t, 0.5, gate.Rate)
+	require.Equal(t, 2, gate.Burst)
+	require.Equal(t, map[string]int{"A/B": 3}, gate.Weights)
+	require.Equal(t, config.Foreman.Concurrency, gate.Concurrency)
+	require.Equal(t, relay.DefaultGateOptions().Failures, gate.Failures)
 }
 
 // Every key that `config show` prints can be read back, and is what it was.

@@ -63,7 +63,11 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return usage(err)
 	}
 	stop.push("channel", time.Second, func(context.Context) { channel.Close() })
-	end := newDrainer(c, client, channel, instance, newDrainMetrics(prometheus.NewRegistry()), log).start()
+	drainer, err := newDrainer(c, client, channel, instance, newDrainMetrics(prometheus.NewRegistry()), log)
+	if err != nil {
+		return err
+	}
+	end := drainer.start()
 	stop.push("drain", c.Limits.StopTimeout+cutOff, func(context.Context) { end() })
 	announce(c.Log, log, stderr, fmt.Sprintf("foreman-relay %s drains %s to %s as %s, state in %s", Version(), c.Broker.URL, c.Foreman.URL, instance, c.StateDir),
 		map[string]any{"broker": c.Broker.URL, "foreman": c.Foreman.URL, "instance": instance, "state_dir": c.StateDir})

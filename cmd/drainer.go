@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"crypto/rand"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +18,7 @@ type drainer struct {
 	client  *foreman.Client
 	drain   *relay.Drain
 	metrics *drainMetrics
+	before  delivered
 }
 
 func newForeman(c Config) (*foreman.Client, error) {
@@ -29,20 +29,22 @@ func newForeman(c Config) (*foreman.Client, error) {
 	return client, usage(err)
 }
 
-func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) *drainer {
-	gate := relay.DefaultGateOptions()
-	gate.Concurrency, gate.ProbeInterval = c.Foreman.Concurrency, c.Foreman.ProbeInterval
-	d := &drainer{client: client, metrics: metrics}
-	ways := relay.NewGate(gate, client.Probe)
-	metrics.watch(ways)
+func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, instance string, metrics *drainMetrics, log zerolog.Logger) (*drainer, error) {
+	before, err := openDelivered(c, log)
+	if err != nil {
+		return nil, err
+	}
+	d := &drainer{client: client, metrics: metrics, before: before}
+	ways := relay.NewGate(c.gate(), client.Probe)
+	metrics.gate.gate.Store(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
 		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: ways,
 		Policy: c.policies(),
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: log, Observe: metrics.observe,
-		Budget: relay.NewBudget(relay.BudgetOptions{Percent: c.Foreman.RetryPercent, Floor: c.Foreman.RetryFloor}),
+		Deliveries: before.seam(), Budget: relay.NewBudget(relay.BudgetOptions{Percent: c.Foreman.RetryPercent, Floor: c.Foreman.RetryFloor}),
 	})
-	return d
+	return d, nil
 }
 
 // cutOff is what a drain may need beyond StopTimeout: to cut off what is still
@@ -61,6 +63,7 @@ func (d *drainer) start() (stop func()) {
 		cancel()
 		<-done
 		d.client.Close()
+		d.before.close()
 	}
 }
 
@@ -68,7 +71,9 @@ func (d *drainer) start() (stop func()) {
 type drainMetrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
-	gate     atomic.Pointer[relay.Gate]
+	gate     *gateMetrics
+
+	ambiguous, before *prometheus.CounterVec
 }
 
 func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
@@ -77,27 +82,30 @@ func newDrainMetrics(r prometheus.Registerer) *drainMetrics {
 			Help: "Attempts to deliver, by destination and what the answer meant."}, []string{"destination", "class"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "foreman_relay_attempt_duration_seconds",
 			Help: "Time of an attempt.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 17)}),
+		gate: newGateMetrics(),
 	}
-	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "foreman_relay_concurrency_limit",
-		Help: "Attempts at one time that the destination is trusted with now; 0: nothing is delivered from here."}, m.currentLimit)
-	r.MustRegister(m.attempts, m.duration, limit)
+	m.ambiguous = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_ambiguous_attempts_total",
+		Help: "Attempts that were sent, and of which nobody knows what came, by destination; they are among the attempts."}, []string{"destination"})
+	m.before = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "foreman_relay_delivered_before_total",
+		Help: "Messages that were not sent again because the drain's own record has them, by destination."}, []string{"destination"})
+	r.MustRegister(m.attempts, m.duration, m.gate, m.ambiguous, m.before)
 	for _, class := range []relay.Class{relay.ClassDelivered, relay.ClassAlready, relay.ClassRejected, relay.ClassTransient,
 		relay.ClassNotReady, relay.ClassDenied, relay.ClassOutage} {
 		m.attempts.WithLabelValues(relay.ForemanDestination, string(class))
 	}
+	m.ambiguous.WithLabelValues(relay.ForemanDestination)
+	m.before.WithLabelValues(relay.ForemanDestination)
 	return m
 }
 
-func (m *drainMetrics) watch(g *relay.Gate) { m.gate.Store(g) }
-
-func (m *drainMetrics) currentLimit() float64 {
-	if g := m.gate.Load(); g != nil {
-		return float64(g.Limit())
-	}
-	return 0
-}
-
 func (m *drainMetrics) observe(a relay.AttemptReport) {
+	if a.Outcome.Reason == relay.ReasonDeliveredBefore { // nothing was attempted
+		m.before.WithLabelValues(a.Queue.Destination).Inc()
+		return
+	}
 	m.attempts.WithLabelValues(a.Queue.Destination, string(a.Result.Class)).Inc()
+	if a.Result.Ambiguous {
+		m.ambiguous.WithLabelValues(a.Queue.Destination).Inc()
+	}
 	m.duration.Observe(a.Took.Seconds())
 }

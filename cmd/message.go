@@ -101,12 +101,28 @@ func printMessage(out *printer, s relay.MessageStatus) error {
 	}
 	err := fields(out, s, s.ID, "id", s.ID, "queue", s.Organization+"/"+s.Destination, "state", stateCell(s.State), "reason", s.Reason, "route", s.Route,
 		"host", s.Lane, "key", fmt.Sprintf("%q", s.Key), "accepted", when(s.AcceptedAt), "sequence", s.Sequence, "bytes", s.Bytes, "sha256", s.Digest,
-		"durability", s.Durability, "attempts", s.Attempts, "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom,
+		"durability", s.Durability, "attempts", attemptsOf(s), "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom,
 		"replaced by", s.ReplacedBy, "in the journal", journal)
 	if err != nil || !out.tabular() || len(s.Events) == 0 {
 		return err
 	}
 	return list(out, s.Events, eventListing())
+}
+
+// attemptsOf counts the attempts that count, and tells those apart of which
+// nobody knows what came; an outage burns no attempt, so that they may be more.
+func attemptsOf(s relay.MessageStatus) string {
+	if s.Ambiguous == 0 {
+		return fmt.Sprint(s.Attempts)
+	}
+	return fmt.Sprintf("%d; %d ambiguous: sent, and nobody knows what came of it", s.Attempts, s.Ambiguous)
+}
+
+func reasonOf(e relay.EventStatus) string {
+	if e.Ambiguous && e.Reason != relay.ReasonAmbiguous {
+		return e.Reason + " (ambiguous)"
+	}
+	return orDash(e.Reason)
 }
 
 func eventListing() listing[relay.EventStatus] {
@@ -117,7 +133,7 @@ func eventListing() listing[relay.EventStatus] {
 		{header: "STATUS", cell: func(e relay.EventStatus) any { return e.Status }},
 		{header: "NEXT", cell: func(e relay.EventStatus) any { return orDash(when(e.Next)) }, wide: true},
 		{header: "EPOCH", cell: func(e relay.EventStatus) any { return e.Epoch }, wide: true},
-		{header: "REASON", cell: func(e relay.EventStatus) any { return orDash(e.Reason) }},
+		{header: "REASON", cell: func(e relay.EventStatus) any { return reasonOf(e) }},
 		{header: "DETAIL", cell: func(e relay.EventStatus) any { return e.Detail }},
 	}}
 }

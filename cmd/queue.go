@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -170,7 +171,7 @@ func queueListing() listing[relay.QueueStatus] {
 		{header: "PAUSED", cell: func(s relay.QueueStatus) any { return pausedCell(s.Paused) }},
 		{header: "BREAKER", cell: func(s relay.QueueStatus) any { return breakerCell(s.Breaker) }},
 		{header: "DRAIN", cell: func(s relay.QueueStatus) any { return orDash(s.Drain) }},
-		{header: "BECAUSE", cell: func(s relay.QueueStatus) any { return orDash(s.BreakerReason) }, wide: true},
+		{header: "BECAUSE", cell: func(s relay.QueueStatus) any { return orDash(cmp.Or(s.BreakerReason, s.HeldText())) }, wide: true},
 	}}
 }
 
@@ -184,7 +185,7 @@ func printQueue(out *printer, s relay.QueueStatus) error {
 		"cancelled", s.Cancelled, "discarded", s.Discarded, "duplicate", s.Duplicate, "oldest pending", age(s.OldestAgeSeconds),
 		"journal", fmt.Sprintf("%d of %s", s.Bytes, ByteSize(s.QuotaBytes)),
 		"paused", pausedCell(s.Paused), "paused by", pause.By, "paused at", when(&pause.At), "paused because", pause.Reason,
-		"breaker", breakerCell(s.Breaker), "not closed since", when(s.BreakerSince), "not closed because", s.BreakerReason,
+		"breaker", breakerCell(s.Breaker), "not closed since", when(s.BreakerSince), "not closed because", s.BreakerReason, "next one waits because", s.HeldText(),
 		"drain", orDash(s.Drain), "epoch", s.Epoch, "floor", s.Floor)
 }
 

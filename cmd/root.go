@@ -182,3 +182,10 @@ func parseQueueArg(s string) (relay.Queue, error) {
 	q, err := relay.ParseQueue(s)
 	return q, usage(err)
 }
+
+// unhurried gives --timeout another default.
+func unhurried(c *cobra.Command, d time.Duration) {
+	f := c.Flags().Lookup("timeout")
+	f.DefValue = d.String()
+	_ = f.Value.Set(f.DefValue) // a duration's own text is one
+}

@@ -205,7 +205,11 @@ func (s *server) startDrain(context.Context) error {
 	if err != nil {
 		return err
 	}
-	drainer := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log)
+	drainer, err := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log)
+	if err != nil {
+		channel.Close()
+		return err
+	}
 	s.drain = drainer.drain
 	stop := drainer.start()
 	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) {

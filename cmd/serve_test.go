@@ -230,8 +230,9 @@ func TestMetricsAreThereFromTheStart(t *testing.T) {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
-	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
-		"go_goroutines", "process_start_time_seconds"} {
+	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_ambiguous_attempts_total", "foreman_relay_delivered_before_total", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
+		"foreman_relay_concurrency_limit", "foreman_relay_attempts_in_flight", "foreman_relay_queues_waiting", "foreman_relay_rate_limit",
+		"foreman_relay_throttled_seconds", "foreman_relay_throttled_total", "foreman_relay_breaker_state", "go_goroutines", "process_start_time_seconds"} {
 		require.Contains(t, string(text), "# TYPE "+family+" ", "without a drain too")
 	}
 }

@@ -53,7 +53,7 @@ func TestSurface(t *testing.T) {
 		"queue purge": operator("route", "host", "older-than", "dry-run", "yes"), "message wait": operator("for"), "message cancel": operator(),
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq replay": letters("dry-run", "yes"), "dlq discard": letters("dry-run", "yes"),
-		"audit": operator("queue"), "completion": nil,
+		"audit": operator("queue", "since"), "completion": nil,
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"doctor":    append(slices.Clone(serve), "output", "timeout"),

@@ -56,10 +56,10 @@ func yamlKeys(t reflect.Type, parent string) []string {
 		f := t.Field(i)
 		key := dotted(parent, yamlName(f))
 		keys = append(keys, key)
-		switch f.Type.Kind() {
-		case reflect.Struct:
+		switch kind := f.Type.Kind(); {
+		case kind == reflect.Struct:
 			keys = append(keys, yamlKeys(f.Type, key)...)
-		case reflect.Map:
+		case kind == reflect.Map && f.Type.Elem().Kind() == reflect.Struct: // else its keys are the operator's own
 			for _, name := range knownRoutes() {
 				keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, name))...)
 			}

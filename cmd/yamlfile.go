@@ -59,12 +59,16 @@ func (c *yamlCheck) value(n ast.Node, t reflect.Type, key string) {
 	switch t.Kind() {
 	case reflect.Pointer:
 		c.value(n, t.Elem(), key)
-	case reflect.Map:
-		c.routes(n, t.Elem(), key)
 	case reflect.Struct:
 		c.mapping(n, t, key)
 	case reflect.Slice:
 		c.sequence(n, t, key)
+	case reflect.Map:
+		if t.Elem().Kind() == reflect.Struct {
+			c.routes(n, t.Elem(), key)
+		} else {
+			c.table(n, t, key)
+		}
 	default:
 		c.scalar(n, t, key)
 	}
@@ -91,7 +95,7 @@ func (c *yamlCheck) mapping(n ast.Node, t reflect.Type, key string) {
 	}
 }
 
-// routes is the one mapping whose keys are names.
+// routes holds the mapping whose keys are routes.
 func (c *yamlCheck) routes(n ast.Node, t reflect.Type, key string) {
 	m, ok := n.(ast.MapNode)
 	if !ok {
@@ -105,6 +109,18 @@ func (c *yamlCheck) routes(n ast.Node, t reflect.Type, key string) {
 			continue
 		}
 		c.value(i.Value(), t, dotted(key, name))
+	}
+}
+
+// table holds a mapping whose keys are names of the operator's own.
+func (c *yamlCheck) table(n ast.Node, t reflect.Type, key string) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		c.say(n, "%s holds names and their values: write them below it, a line each", key)
+		return
+	}
+	for i := m.MapRange(); i.Next(); {
+		c.value(i.Value(), t.Elem(), dotted(key, i.Key().GetToken().Value))
 	}
 }
 
@@ -149,6 +165,10 @@ func (c *yamlCheck) scalar(n ast.Node, t reflect.Type, key string) {
 	case reflect.TypeFor[int]():
 		if n.Type() != ast.IntegerType {
 			c.say(n, "%s is %q; write a whole number", key, text)
+		}
+	case reflect.TypeFor[float64]():
+		if n.Type() != ast.IntegerType && n.Type() != ast.FloatType {
+			c.say(n, "%s is %q; write a number, for example 2.5", key, text)
 		}
 	}
 }

@@ -179,7 +179,11 @@ func (a *admin) audit(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	reports, err := a.Operator.Audit(c.Request().Context(), q)
+	since, err := timeQuery(c, "since")
+	if err != nil {
+		return err
+	}
+	reports, err := a.Operator.Audit(c.Request().Context(), relay.AuditOptions{Queue: q, Since: since})
 	return answer(c, reports, err)
 }
 

@@ -172,8 +172,12 @@ func (c *Client) Discard(ctx context.Context, id string) error {
 }
 
 // Audit implements relay.Operator.
-func (c *Client) Audit(ctx context.Context, q *relay.Queue) (reports []relay.AuditReport, err error) {
-	err = c.call(ctx, http.MethodPost, "/audit?"+queueValues(q).Encode(), &reports)
+func (c *Client) Audit(ctx context.Context, o relay.AuditOptions) (reports []relay.AuditReport, err error) {
+	v := queueValues(o.Queue)
+	if !o.Since.IsZero() {
+		v.Set("since", o.Since.UTC().Format(time.RFC3339Nano))
+	}
+	err = c.call(ctx, http.MethodPost, "/audit?"+v.Encode(), &reports)
 	return reports, err
 }
 

@@ -45,7 +45,7 @@ func (o *operator) Queues(context.Context) ([]relay.QueueStatus, error) {
 
 func status(q relay.Queue) relay.QueueStatus {
 	return relay.QueueStatus{Organization: q.Organization, Destination: q.Destination, Accepted: 1 << 63, Pending: 3, RetriesHeld: 2, Delivering: 1, Waiting: 1,
-		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", BreakerSince: &noon, BreakerReason: "why?", Drain: "d/1", Epoch: 4, Floor: 12}
+		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", BreakerSince: &noon, BreakerReason: "why?", Drain: "d/1", Epoch: 4, Floor: 12, HeldBy: relay.HeldByShare}
 }
 
 func (o *operator) Queue(_ context.Context, q relay.Queue) (relay.QueueStatus, error) {
@@ -177,13 +177,13 @@ func (o *operator) Discard(ctx context.Context, id string) error {
 	return err
 }
 
-func (o *operator) Audit(_ context.Context, q *relay.Queue) ([]relay.AuditReport, error) {
-	of := queue
+func (o *operator) Audit(_ context.Context, a relay.AuditOptions) ([]relay.AuditReport, error) {
+	of, q := queue, a.Queue
 	if q != nil {
 		of = *q
 	}
 	return []relay.AuditReport{{Organization: of.Organization, Destination: of.Destination, Balanced: q == nil, Accepted: 2,
-		Totals: relay.Totals{relay.Delivered: 1}, Findings: []relay.AuditFinding{{Sequence: 3, What: "lost"}},
+		Totals: relay.Totals{relay.Delivered: 1}, Trusted: &a.Since, Findings: []relay.AuditFinding{{Sequence: 3, What: "lost"}},
 	}}, nil
 }
 
@@ -232,7 +232,7 @@ func story(o relay.Operator) []any {
 	for _, q := range []relay.Queue{queue, slashed, unknown} {
 		s, err := o.Queue(ctx, q)
 		tell(s, err)
-		reports, err := o.Audit(ctx, &q)
+		reports, err := o.Audit(ctx, relay.AuditOptions{Queue: &q})
 		tell(reports, err)
 		tell("paused", o.Pause(ctx, q, "who?", "wh&y=\n"))
 		s, err = o.Queue(ctx, q)
@@ -267,7 +267,7 @@ func story(o relay.Operator) []any {
 	}
 	letters, err = o.DeadLetters(ctx, relay.DeadLetterFilter{Since: noon.Add(time.Minute)})
 	tell(letters, err)
-	reports, err := o.Audit(ctx, nil)
+	reports, err := o.Audit(ctx, relay.AuditOptions{Since: noon.Add(time.Nanosecond)})
 	tell(reports, err)
 	for _, id := range []string{letterID, gone, "a b/c?d%41", "..", letterID} {
 		m, err := o.Message(ctx, id)

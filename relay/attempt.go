@@ -37,17 +37,44 @@ func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 		t.x.putBack(*e)
 	case m.SettledBefore:
 		t.settle(*e, Outcome{State: Duplicate, Reason: ReasonSettledKey}, Result{})
+	case t.deliveredBefore(m):
+		t.settleBefore(*e, m)
+	case t.leftInDoubt(m):
+		t.settleInDoubt(*e, m)
 	default:
 		return m, true
 	}
 	return nil, false
 }
 
+// settleBefore records what this drain did before and could not record, or what
+// the edge has lost since. That attempt counts; none is made.
+func (t *term) settleBefore(e Entry, m *Message) {
+	o := Outcome{State: Delivered, Reason: ReasonDeliveredBefore, Counted: true}
+	t.Log.Info().Str("queue", t.Queue.String()).Str("id", m.ID).Msg("this drain has delivered the message before; it is not sent again")
+	t.settle(e, o, Result{})
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Outcome: o})
+}
+
+// settleInDoubt ends a message whose last attempt was cut off with its process.
+func (t *term) settleInDoubt(e Entry, m *Message) {
+	o := Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
+	r := Result{Ambiguous: true, Detail: "the drain was ended while an attempt was under way"}
+	t.settle(e, o, r)
+	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: r, Outcome: o})
+}
+
+// errOtherRun: the edge was started again, and this term is about to end.
+var errOtherRun = errors.New("the edge was started again")
+
 // fetch reads the body, again and again while the broker is away.
 func (t *term) fetch(ctx context.Context, e Entry) (*Message, error) {
 	for {
 		m, err := t.Journal.Message(ctx, e.Sequence)
-		if err == nil || errors.Is(err, ErrMissing) || errors.Is(err, ErrEnvelope) {
+		switch {
+		case m != nil && m.Run != t.Term.Run:
+			err = errOtherRun
+		case err == nil || errors.Is(err, ErrMissing) || errors.Is(err, ErrEnvelope):
 			return m, err
 		}
 		if !sleep(ctx, retryPause) {
@@ -64,7 +91,7 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		t.Gate.Drop(p)
 		result = Result{Class: ClassOutage} // past its age without a try: Decide makes it a dead letter
 	} else {
-		result = t.try(e, m, p, start)
+		result = t.try(policy, e, m, p, start)
 	}
 	if t.hard.Err() != nil && result.Class != ClassDelivered && result.Class != ClassAlready {
 		t.x.putBack(e) // stopped in the middle: nothing is known about the destination
@@ -78,11 +105,14 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 
 // try makes the attempt, at the expense of the budget if it is a retry: one that
 // goes well costs nothing.
-func (t *term) try(e Entry, m *Message, p *Permit, start time.Time) Result {
+func (t *term) try(policy Policy, e Entry, m *Message, p *Permit, start time.Time) Result {
 	if e.Attempts == 0 {
 		t.Budget.Deposit(start)
 	}
-	result := t.Gate.Report(t.hard, p, t.Destination.Deliver(t.hard, m))
+	t.begin(policy, m)
+	result := t.Destination.Deliver(t.hard, m)
+	t.answered(policy, m, result)
+	result = t.Gate.Report(t.hard, p, result)
 	if e.Attempts > 0 && result.Class.healthy() {
 		t.Budget.Refund(t.Now())
 		t.x.repaid()
@@ -130,7 +160,7 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed,
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Ambiguous: r.Ambiguous, Run: t.Term.Run,
 		Failures: o.Failures, Slow: o.Slow, Pause: o.Pause}
 	if o.Cause != "" { // the letter would say it
 		event.Detail = Excerpt([]byte(o.Cause + ": " + r.Detail))
@@ -155,7 +185,7 @@ func (t *term) report(a AttemptReport) {
 	}
 	level.Str("queue", a.Queue.String()).Str("id", a.Entry.ID).Str("route", a.Route).
 		Int("attempt", a.Entry.Attempts+1).Str("class", string(a.Result.Class)).Int("status", a.Result.Status).
-		Str("state", string(a.Outcome.State)).Str("reason", a.Outcome.Reason).Str("detail", a.Result.Detail).
+		Str("state", string(a.Outcome.State)).Str("reason", a.Outcome.Reason).Bool("ambiguous", a.Result.Ambiguous).Str("detail", a.Result.Detail).
 		Dur("took", a.Took).Time("next", a.Outcome.Next).Msg("attempt")
 	if t.Observe != nil {
 		t.Observe(a)

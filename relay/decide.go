@@ -27,6 +27,9 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	case ClassRejected:
 		return p.poisoned(orReason(r.Reason, ReasonRejected), now)
 	}
+	if r.Ambiguous && p.GiveUpAmbiguous {
+		return Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
+	}
 	deadline := a.Accepted.Add(p.MaxAge)
 	if !now.Before(deadline) {
 		return tooOld(p, r)
@@ -43,11 +46,20 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 		o.Reason, o.Slow = orReason(r.Reason, slowReason(r.Class)), a.Slow+1
 		d = slowed(doubled(p.SlowDelay, p.MaxDelay, o.Slow), jitter)
 	default: // an outage, confirmed or not, burns no attempt
-		return Outcome{State: Queued, Reason: r.Reason}
+		return outage(a, r, now)
 	}
 	d = max(d, min(r.RetryAfter, MaxRetryAfter))
 	o.Next = now.Add(min(d, deadline.Sub(now)))
 	return o
+}
+
+// outage leaves a message as if it had not been tried. Of one that was sent all
+// the same there must be a trace: the next attempt may be the second delivery.
+func outage(a Attempt, r Result, now time.Time) Outcome {
+	if !r.Ambiguous {
+		return Outcome{State: Queued, Reason: r.Reason}
+	}
+	return Outcome{State: Waiting, Reason: r.Reason, Next: now.Add(minDelay), Failures: a.Failures, Slow: a.Slow}
 }
 
 // tooOld is the end of a message that has reached its maximum age.

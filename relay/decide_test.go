@@ -58,6 +58,8 @@ func TestDecide(t *testing.T) {
 		"outage, too old":                   {Attempt{Accepted: old}, Result{Class: ClassOutage}, Outcome{State: Dead, Reason: ReasonMaxAge}},
 		"unavailable, and nobody has asked": {first, Result{Class: ClassUnavailable, Reason: ReasonTimeout}, Outcome{State: Queued, Reason: ReasonTimeout}},
 		"unavailable, too old":              {Attempt{Accepted: old}, Result{Class: ClassUnavailable}, Outcome{State: Dead, Reason: ReasonMaxAge}},
+		"sent, and nobody knows":            {first, Result{Class: ClassTransient, Reason: ReasonTimeout, Ambiguous: true}, waits(1, 0, ReasonTimeout, 2*time.Second)},
+		"sent into an outage":               {Attempt{Accepted: young, Failures: 2, Slow: 1}, Result{Class: ClassOutage, Reason: ReasonTimeout, Ambiguous: true}, Outcome{State: Waiting, Reason: ReasonTimeout, Next: in(minDelay), Failures: 2, Slow: 1}},
 		"a class nobody knows":              {first, Result{Class: "new"}, Outcome{State: Queued}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +93,19 @@ func TestPoison(t *testing.T) {
 		require.Equal(t, c.want, Decide(p, young, Result{Class: class}, decideNow, 0), "%s, %s", c.poison, c.reason)
 		require.Equal(t, Outcome{State: Dead, Reason: ReasonMaxAge, Counted: true}, Decide(p, old, Result{Class: ClassTransient}, decideNow, 0), c.poison)
 	}
+}
+
+// Where a second delivery would be done twice, no attempt follows one of which
+// nobody knows what came of it; any other is tried again as ever.
+func TestARouteThatIsNotTriedAgainWhenNobodyKnows(t *testing.T) {
+	p := DefaultPolicy().Once()
+	for _, class := range []Class{ClassTransient, ClassUnavailable, ClassOutage, ClassNotReady} {
+		o := Decide(p, Attempt{Accepted: decideNow}, Result{Class: class, Ambiguous: true}, decideNow, 0)
+		require.Equal(t, Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}, o, class)
+		o = Decide(p, Attempt{Accepted: decideNow}, Result{Class: class}, decideNow, 0)
+		require.False(t, o.State.Settled(), class)
+	}
+	require.Equal(t, Delivered, Decide(p, Attempt{Accepted: decideNow}, Result{Class: ClassDelivered, Ambiguous: true}, decideNow, 0).State)
 }
 
 // Whatever the attempt, the jitter and the class: a delay is above zero, within

@@ -42,6 +42,9 @@ type DrainOptions struct {
 	// in their own time.
 	Nudged <-chan struct{}
 	Budget *Budget // of retries, over all queues; nil: no bound
+	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
+	// none is kept.
+	Deliveries Deliveries
 }
 
 // Drain delivers all queues of one destination whose lease it holds. Drains
@@ -127,7 +130,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			p.lose()
 			continue
 		}
-		if !p.hold(ctx, hard, g.Epoch, sent.Add(reply.TTL)) {
+		if !p.hold(ctx, hard, Term{Epoch: g.Epoch, Run: reply.Run, Valid: p.valid}, sent.Add(reply.TTL)) {
 			d.soon = min(d.soon, askAgain)
 		}
 	}
@@ -162,7 +165,7 @@ func (d *Drain) request() LeaseRequest {
 	}
 	for token, p := range d.posts {
 		underway := p.worker.Underway()
-		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway, Held: p.worker.Held()}
+		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway, Held: p.worker.Held(), HeldBy: d.Gate.HeldBy(p.worker.Queue)}
 	}
 	return r
 }
@@ -177,7 +180,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Budget: d.Budget}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Budget: d.Budget}}
 	d.posts[q.Token()] = p
 	return p
 }
@@ -232,14 +235,14 @@ type post struct {
 
 // hold begins a term or prolongs the one that runs; false while another one
 // still ends.
-func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bool {
-	if p.running() && p.epochNow() != epoch {
+func (p *post) hold(ctx, hard context.Context, t Term, until time.Time) bool {
+	if p.running() && p.epochNow() != t.Epoch {
 		p.lose()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runningLocked() {
-		if p.ending || p.epoch != epoch || !p.expiry.Stop() { // it has just run out
+		if p.ending || p.epoch != t.Epoch || !p.expiry.Stop() { // it has just run out
 			return false
 		}
 		p.until = until
@@ -248,12 +251,12 @@ func (p *post) hold(ctx, hard context.Context, epoch uint64, until time.Time) bo
 	}
 	p.ending = false
 	termCtx, cancel := context.WithCancel(ctx)
-	p.epoch, p.until, p.cancel, p.done = epoch, until, cancel, make(chan struct{})
+	p.epoch, p.until, p.cancel, p.done = t.Epoch, until, cancel, make(chan struct{})
 	p.expiry = time.AfterFunc(time.Until(until), cancel)
 	go func(done chan struct{}) {
 		defer close(done)
 		defer cancel()
-		if err := p.worker.Run(termCtx, hard, Term{Epoch: epoch, Valid: p.valid}); err != nil && termCtx.Err() == nil {
+		if err := p.worker.Run(termCtx, hard, t); err != nil && termCtx.Err() == nil {
 			p.log.Warn().Err(err).Msg("a term ended early; beginning another")
 		}
 	}(p.done)

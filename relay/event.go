@@ -7,7 +7,8 @@ import (
 )
 
 // Event is one line of a queue's record: an attempt that failed, or how a
-// message was settled. It is one event when the first attempt settles it.
+// message was settled. It is one event when the first attempt settles it. A run
+// of the edge begins with an event of its own (Started).
 type Event struct {
 	Sequence uint64 // of the message in its journal
 	ID       string // of the message
@@ -20,6 +21,10 @@ type Event struct {
 	Epoch    uint64    // of the lease under which it was written; 0: the edge
 	Keyed    bool      // the message has an idempotency key to remember
 	Link     string    // id of the message that replaces this one
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool
+	Run       uint64 // of the edge, as the drain knew it that wrote this; 0: the edge itself
+	Reach     uint64 // of Started only
 
 	Failures int  // for Waiting: attempts that count against the policy
 	Slow     int  // for Waiting: attempts in a row that had to wait for somebody else
@@ -45,12 +50,17 @@ type wireEvent struct {
 	Failures int    `json:"f,omitempty"`
 	Slow     int    `json:"w,omitempty"`
 	Pause    bool   `json:"p,omitempty"`
+
+	Ambiguous bool   `json:"x,omitempty"`
+	Run       uint64 `json:"u,omitempty"`
+	Reach     uint64 `json:"h,omitempty"`
 }
 
 // Encode is the stored form of the event.
 func (e Event) Encode() ([]byte, error) {
 	w := wireEvent{Sequence: e.Sequence, ID: e.ID, State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason,
-		Detail: e.Detail, Epoch: e.Epoch, Keyed: e.Keyed, Link: e.Link, Failures: e.Failures, Slow: e.Slow, Pause: e.Pause}
+		Detail: e.Detail, Epoch: e.Epoch, Keyed: e.Keyed, Link: e.Link, Failures: e.Failures, Slow: e.Slow, Pause: e.Pause,
+		Ambiguous: e.Ambiguous, Run: e.Run, Reach: e.Reach}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
 	}
@@ -63,12 +73,14 @@ func DecodeEvent(b []byte) (Event, error) {
 	if err := json.Unmarshal(b, &w); err != nil {
 		return Event{}, fmt.Errorf("event is not JSON: %w", err)
 	}
-	if w.Sequence == 0 || (w.State != Waiting && !w.State.Settled()) {
+	ofMessage := w.Sequence > 0 && (w.State == Waiting || w.State.Settled())
+	if !ofMessage && (w.State != Started || w.Run == 0) {
 		return Event{}, fmt.Errorf("event of sequence %d with state %q is none of ours", w.Sequence, w.State)
 	}
 	e := Event{Sequence: w.Sequence, ID: w.ID, State: w.State, Attempt: w.Attempt, Status: w.Status,
 		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link,
-		Failures: w.Failures, Slow: w.Slow, Pause: w.Pause}
+		Failures: w.Failures, Slow: w.Slow, Pause: w.Pause,
+		Ambiguous: w.Ambiguous, Run: w.Run, Reach: w.Reach}
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}

@@ -2,11 +2,9 @@ package relay
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
 
 // GateOptions bound what a destination is asked to bear.
@@ -14,346 +12,280 @@ type GateOptions struct {
 	Concurrency   int           // attempts at one time, over all queues
 	ProbeInterval time.Duration // between probes of an open circuit
 	ProbeTimeout  time.Duration
-	Failures      int // consecutive failures that open the circuit
+	Failures      int            // consecutive failures that open the circuit
+	Rate          float64        // attempts a second, over all queues; 0: as many as there are
+	Burst         int            // attempts that may begin at once where the rate was not used before
+	Weights       map[string]int // shares of organizations; 1 of those that are not named
 }
 
 // DefaultGateOptions suit a small Foreman: it imports a few reports a second
 // (contract, section 3, throughput), and must not be run over when it comes
-// back. The limit starts at one and follows the destination's latency.
+// back. The limit starts at one and follows the destination's latency. There is
+// no rate by default: what a Foreman bears a second is not known, and its
+// latency tells.
 func DefaultGateOptions() GateOptions {
-	return GateOptions{Concurrency: 8, ProbeInterval: 5 * time.Second, ProbeTimeout: 5 * time.Second, Failures: 5}
+	return GateOptions{Concurrency: 8, ProbeInterval: 5 * time.Second, ProbeTimeout: 5 * time.Second, Failures: 5, Burst: 10}
 }
 
-// rampStep is the least time between two raises of the limit by one.
-const rampStep = 250 * time.Millisecond
-
 // Gate stands before a destination: a circuit that opens when nobody is there,
-// and an adaptive limit of concurrent attempts that begins at one after every
-// outage. All queues of the destination share it; permits are given first come,
-// first served.
+// a limit of concurrent attempts that begins at one after every outage, and a
+// rate. All queues of the destination share it; a permit goes to the queue that
+// has had the least of the destination's time for its weight, and one is kept
+// for a queue that has none.
 type Gate struct {
 	options GateOptions
 	probe   func(context.Context) error
-	limiter adaptivelimiter.AdaptiveLimiter[any]
 	probing chan struct{} // wakes the prober
-	slots   chan struct{} // one for each attempt that is not recorded yet
 
-	mu       sync.Mutex // over every use of circuit: its changes are ours to tell
-	circuit  circuitbreaker.CircuitBreaker[any]
-	changed  chan struct{} // closed and replaced at every change of the circuit
-	hold     time.Time     // the circuit stays open until then
-	verdict  *verdict      // of the next probe; nil while the circuit is not open
-	lastDown string        // what the last failed probe said
-	since    time.Time     // when the circuit left closed; zero while it is closed
-	cause    string        // the last failure of an attempt
-}
+	mu        sync.Mutex // over all below
+	circuit   circuit
+	limit     allowance // of attempts at one time, over all queues
+	bucket    bucket
+	quiet     time.Time // the destination asked for no attempt until then
+	throttled uint64    // how often it has asked
+	wake      *time.Timer
+	inFlight  int // permits that are out
+	held      int // attempts that are not recorded yet
+	waiting   int // those who wait for a permit
 
-// verdict is what a probe found that began after a failure: whether anybody is
-// there.
-type verdict struct {
-	done chan struct{}
-	up   bool
-}
-
-func (v *verdict) is(up bool) {
-	v.up = up
-	close(v.done)
+	shares map[Queue]*share
+	active []*share // that wait for a permit or hold one
+	joined int      // queues that are drained now
+	busy   int      // queues that hold a permit
+	fair   float64  // share.used of the queue that has had the least
 }
 
 // NewGate makes a closed gate. Run must run for an open circuit to close again.
 func NewGate(o GateOptions, probe func(context.Context) error) *Gate {
-	g := &Gate{options: o, probe: probe, changed: make(chan struct{}), probing: make(chan struct{}, 1),
-		slots: make(chan struct{}, o.Concurrency)}
-	g.circuit = circuitbreaker.NewBuilder[any]().
-		WithFailureThreshold(uint(o.Failures)).
-		WithDelay(365 * 24 * time.Hour). // closed again by the probe alone
-		Build()
-	g.limiter = adaptivelimiter.NewBuilder[any]().
-		WithLimits(1, uint(o.Concurrency), 1).
-		WithRecentWindow(rampStep, 5*time.Second, 5).
-		Build()
+	g := &Gate{options: o, probe: probe, probing: make(chan struct{}, 1), circuit: newCircuit(),
+		limit: newAllowance(1, o.Concurrency, time.Now()), bucket: newBucket(o.Rate, o.Burst), shares: map[Queue]*share{}}
+	g.wake = time.AfterFunc(time.Hour, g.goOn)
+	g.wake.Stop()
 	return g
-}
-
-// turn does something to the circuit and tells those who wait if it changed.
-func (g *Gate) turn(f func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	before := g.circuit.State()
-	f()
-	after := g.circuit.State()
-	if before == after {
-		return
-	}
-	close(g.changed)
-	g.changed = make(chan struct{})
-	switch {
-	case before == circuitbreaker.ClosedState:
-		g.since = time.Now()
-	case after == circuitbreaker.ClosedState:
-		g.since = time.Time{}
-	}
-	if after == circuitbreaker.OpenState {
-		g.verdict = &verdict{done: make(chan struct{})}
-		signal(g.probing)
-	} else if g.verdict != nil {
-		g.verdict.is(false) // nobody probed after that failure: in doubt, no attempt is burnt
-		g.verdict = nil
-	}
 }
 
 // Permit is the right to make one attempt: give it back with Gate.Report or
 // Drop, and tell Done when what came of it is recorded. In between the attempt
 // counts still: it is what a crash would make again.
 type Permit struct {
-	limit adaptivelimiter.Permit
+	share *share
+	limit sharePermit
+	began time.Time     // zero: not given yet
+	ready chan struct{} // closed when it is given to somebody who waits
 }
 
-// Acquire waits until an attempt may be made.
-func (g *Gate) Acquire(ctx context.Context) (*Permit, error) {
+// Acquire waits until an attempt for the queue may be made.
+func (g *Gate) Acquire(ctx context.Context, q Queue) (*Permit, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p := g.enlist(q)
+	if p.ready == nil {
+		return p, nil
+	}
 	select {
-	case g.slots <- struct{}{}:
+	case <-p.ready:
+		return p, nil
 	case <-ctx.Done():
+		g.withdraw(p)
 		return nil, ctx.Err()
 	}
-	p, err := g.acquire(ctx)
-	if err != nil {
-		g.Done()
-	}
-	return p, err
 }
 
-// Done ends an attempt.
-func (g *Gate) Done() { <-g.slots }
+// enlist returns a permit that is given already, or one with a channel to wait
+// on.
+func (g *Gate) enlist(q Queue) *Permit {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	p := &Permit{share: g.share(q)}
+	g.queueUp(p, now)
+	g.grant(now)
+	if p.began.IsZero() {
+		p.ready = make(chan struct{})
+	}
+	return p
+}
 
-func (g *Gate) acquire(ctx context.Context) (*Permit, error) {
-	for {
-		if err := g.awaitPassable(ctx); err != nil {
-			return nil, err
+// withdraw is for somebody who waits no more; a permit may have come just now.
+func (g *Gate) withdraw(p *Permit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !p.began.IsZero() {
+		g.drop(p)
+		g.done(p, time.Now())
+	} else {
+		g.leaveQueue(p)
+	}
+	g.grant(time.Now())
+}
+
+// grant gives permits to those who wait, as long as there is one to give.
+func (g *Gate) grant(now time.Time) {
+	for g.waiting > 0 && g.passable(now) {
+		s := g.choose(now)
+		if s == nil {
+			return
 		}
-		if ctx.Err() != nil { // the limiter gives a free permit even then
-			return nil, ctx.Err()
+		if wait := g.bucket.wait(now, g.limit.part()); wait > 0 {
+			g.limit.pressed = true
+			g.wake.Reset(wait)
+			return
 		}
-		limit, err := g.limiter.AcquirePermit(ctx)
-		if err != nil {
-			return nil, err
-		}
-		taken := false
-		g.turn(func() { taken = g.circuit.TryAcquirePermit() })
-		if taken {
-			return &Permit{limit}, nil
-		}
-		limit.Drop()
-		if err := g.awaitChange(ctx); err != nil {
-			return nil, err
-		}
+		g.admit(s, now)
 	}
 }
 
-func (g *Gate) awaitPassable(ctx context.Context) error {
-	for g.Open() {
-		if err := g.awaitChange(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+// goOn grants again once a rate or a time of quiet may allow it.
+func (g *Gate) goOn() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.grant(time.Now())
 }
 
-// awaitChange waits for the circuit to change, and looks again after a second
-// in any case: it may have changed just before.
-func (g *Gate) awaitChange(ctx context.Context) error {
-	t := time.NewTimer(time.Second)
-	defer t.Stop()
-	select {
-	case <-g.Changed():
-	case <-t.C:
-	case <-ctx.Done():
-		return ctx.Err()
+// passable says whether the destination may be asked to bear one more.
+func (g *Gate) passable(now time.Time) bool {
+	switch {
+	case !g.circuit.passable():
+		return false
+	case now.Before(g.quiet):
+		g.wake.Reset(g.quiet.Sub(now))
+		return false
+	case g.held >= g.options.Concurrency:
+		return false
+	case g.circuit.state == stateClosed && g.full():
+		g.limit.pressed = true
+		return false
 	}
-	return nil
+	return true
+}
+
+// full says whether as many are under way as the limit allows. What one queue has
+// beyond it since the limit fell does not keep the others out: of the places that
+// are left one is kept for them.
+func (g *Gate) full() bool {
+	limit := g.limit.limit()
+	if g.inFlight <= limit || limit == 1 || g.joined < 2 {
+		return g.inFlight >= limit
+	}
+	counted := 0
+	for _, s := range g.active {
+		counted += min(s.inFlight, limit-1)
+	}
+	return counted >= limit
+}
+
+// admit gives a permit to the first who waits for one of a queue.
+func (g *Gate) admit(s *share, now time.Time) {
+	p := s.waiting[0]
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	g.waiting--
+	if s.held == 0 {
+		g.busy++
+	}
+	s.held++
+	s.inFlight++
+	g.held++
+	g.inFlight++
+	g.bucket.take()
+	p.limit, p.began = s.permit(), now
+	if g.circuit.state == stateHalfOpen {
+		g.circuit.trial = p
+	}
+	if p.ready != nil {
+		close(p.ready)
+	}
 }
 
 // Drop gives a permit back for which no attempt was made. A half-open circuit
 // closes: its trial is made by the next one, alone too, since the limit is one.
 func (g *Gate) Drop(p *Permit) {
-	p.limit.Drop()
-	g.turn(func() {
-		if g.circuit.IsHalfOpen() {
-			g.circuit.RecordSuccess()
-		}
-	})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drop(p)
+	g.grant(time.Now())
+}
+
+func (g *Gate) drop(p *Permit) {
+	trial := g.circuit.trial == p
+	g.giveBack(p, false)
+	g.bucket.putBack()
+	if trial {
+		g.turn(stateClosed)
+	}
+}
+
+// giveBack ends what a permit counts for at the destination. sample: its time
+// says something of the destination's pace.
+func (g *Gate) giveBack(p *Permit, sample bool) {
+	if sample {
+		p.limit.Record()
+	} else {
+		p.limit.Drop()
+	}
+	p.share.inFlight--
+	g.inFlight--
+	if g.circuit.trial == p {
+		g.circuit.trial = nil
+	}
+}
+
+// Done ends an attempt.
+func (g *Gate) Done(p *Permit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.done(p, now)
+	g.grant(now)
+}
+
+func (g *Gate) done(p *Permit, now time.Time) {
+	s := p.share
+	s.account(now)
+	s.held--
+	g.held--
+	if s.held == 0 {
+		g.busy--
+		g.rest(s)
+	}
 }
 
 // Report gives the permit back with what came of the attempt, and returns the
 // result as it stands after the probe: ClassUnavailable becomes ClassOutage, or
 // what the result says for a destination that is there.
 func (g *Gate) Report(ctx context.Context, p *Permit, r Result) Result {
-	g.blame(r)
+	if r.Class == ClassUnavailable {
+		r = g.confirm(ctx, p, r)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if r.Class == ClassTransient {
+			g.strain(p, r, time.Now())
+			g.fail()
+		}
+		return r
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
 	switch r.Class {
-	case ClassUnavailable:
-		p.limit.Drop()
-		return g.confirm(ctx, r)
 	case ClassDenied:
-		p.limit.Drop()
-		g.open(r.Hold)
+		g.giveBack(p, false)
+		g.circuit.blame(r)
+		g.open(now.Add(r.Hold))
+		g.circuit.real = true
 	case ClassTransient:
-		p.limit.Drop()
-		g.turn(g.circuit.RecordFailure)
+		g.giveBack(p, false)
+		g.circuit.blame(r)
+		g.strain(p, r, now)
+		g.fail()
 	default:
-		p.limit.Record()
-		g.turn(g.circuit.RecordSuccess)
+		g.giveBack(p, true)
+		g.circuit.failures = 0
+		if g.circuit.state == stateHalfOpen {
+			g.turn(stateClosed)
+		}
+		g.follow(p, now)
 	}
+	g.grant(now)
 	return r
-}
-
-// blame keeps what a circuit that opens now was opened by.
-func (g *Gate) blame(r Result) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case r.Class != ClassUnavailable && r.Class != ClassDenied && r.Class != ClassTransient:
-	case r.Reason == "" || r.Detail == "":
-		g.cause = r.Reason + r.Detail
-	default:
-		g.cause = r.Reason + ": " + r.Detail
-	}
-}
-
-// confirm opens the circuit and waits for a probe that begins after the failure.
-func (g *Gate) confirm(ctx context.Context, r Result) Result {
-	v := g.open(0)
-	r.Class = ClassOutage
-	select {
-	case <-v.done:
-		if v.up && r.Confirmed != "" {
-			r.Class = r.Confirmed
-		}
-	case <-ctx.Done():
-	}
-	return r
-}
-
-// open opens the circuit for at least hold and returns the verdict to come.
-func (g *Gate) open(hold time.Duration) *verdict {
-	g.turn(func() {
-		g.circuit.RecordFailure()
-		g.circuit.Open()
-		if until := time.Now().Add(hold); until.After(g.hold) {
-			g.hold = until
-		}
-	})
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.verdict == nil { // closed again since
-		v := &verdict{done: make(chan struct{})}
-		v.is(false)
-		return v
-	}
-	return g.verdict
-}
-
-// Run probes the destination while the circuit is open, until ctx ends.
-func (g *Gate) Run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-g.probing:
-		}
-		for g.Open() {
-			if g.tryClose(ctx) || !sleep(ctx, g.options.ProbeInterval) {
-				break
-			}
-		}
-	}
-}
-
-// tryClose probes once. Where somebody answers and no hold is left, the circuit
-// is half open: one attempt tries the way.
-func (g *Gate) tryClose(ctx context.Context) bool {
-	v := g.takeVerdict()
-	probeCtx, cancel := context.WithTimeout(ctx, g.options.ProbeTimeout)
-	defer cancel()
-	err := g.probe(probeCtx)
-	if v != nil {
-		v.is(err == nil)
-	}
-	g.mu.Lock()
-	g.lastDown = ""
-	if err != nil {
-		g.lastDown = err.Error()
-	}
-	held := time.Until(g.hold) > 0
-	g.mu.Unlock()
-	if err != nil || held {
-		return false
-	}
-	g.limiter.Reset()
-	g.turn(g.circuit.HalfOpen)
-	return true
-}
-
-// takeVerdict leaves a new verdict for the failures that come while this probe
-// is under way.
-func (g *Gate) takeVerdict() *verdict {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	v := g.verdict
-	if v != nil {
-		g.verdict = &verdict{done: make(chan struct{})}
-	}
-	return v
-}
-
-// Changed is closed at the next change of the circuit.
-func (g *Gate) Changed() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.changed
-}
-
-// Open says whether the circuit is open.
-func (g *Gate) Open() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.circuit.IsOpen()
-}
-
-// State is the circuit as operators see it: closed, open or half-open.
-func (g *Gate) State() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.circuit.State().String()
-}
-
-// Limit is the number of concurrent attempts that the destination is trusted
-// with now.
-func (g *Gate) Limit() int { return g.limiter.Limit() }
-
-// Down says since when the circuit is not closed, and why: what the last probe
-// said, or, of a destination that answers it, what opened the circuit. Zero and
-// empty while it is closed.
-func (g *Gate) Down() (since time.Time, why string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.since.IsZero():
-		return time.Time{}, ""
-	case g.lastDown != "":
-		return g.since, g.lastDown
-	default:
-		return g.since, g.cause
-	}
-}
-
-// sleep waits for d; false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -38,9 +38,9 @@ func inGate(t *testing.T, o GateOptions, f func(g *gateTest)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { g.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
 		f(g)
-		cancel()
-		wg.Wait()
 	})
 }
 
@@ -49,14 +49,17 @@ func inGate(t *testing.T, o GateOptions, f func(g *gateTest)) {
 func (g *gateTest) try(r Result) (Result, bool) {
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Second)
 	defer cancel()
-	p, err := g.Acquire(ctx)
+	p, err := g.Acquire(ctx, here)
 	if err != nil {
 		return Result{}, false
 	}
-	defer g.Done()
+	defer g.Done(p)
 	time.Sleep(5 * time.Millisecond)
 	return g.Report(g.t.Context(), p, r), true
 }
+
+// here is the queue of tests that have one.
+var here = Queue{DefaultOrganization, ForemanDestination}
 
 var gone = Result{Class: ClassUnavailable, Confirmed: ClassTransient}
 
@@ -149,7 +152,7 @@ func TestGateRampsUp(t *testing.T) {
 		for range 32 {
 			wg.Go(func() {
 				for {
-					p, err := g.Acquire(ctx)
+					p, err := g.Acquire(ctx, here)
 					if err != nil {
 						return
 					}
@@ -157,7 +160,7 @@ func TestGateRampsUp(t *testing.T) {
 					time.Sleep(20 * time.Millisecond)
 					now.Add(-1)
 					g.Report(ctx, p, Result{Class: ClassDelivered})
-					g.Done()
+					g.Done(p)
 				}
 			})
 		}

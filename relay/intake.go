@@ -7,8 +7,8 @@ import "context"
 // Accept returns a receipt only when the message has the durability that the
 // receipt names. It returns an *Error: after CodeUnavailable the outcome is
 // unknown, after any other code nothing was stored. A message whose key is
-// known gets the first receipt again, marked Replayed, if body, lane and route
-// are the same, else CodeKeyConflict.
+// known gets the first receipt again, marked Replayed and with the message's
+// present state, if body, lane and route are the same, else CodeKeyConflict.
 type Intake interface {
 	Accept(ctx context.Context, m *Message) (Receipt, error)
 	// Message tells where a message stands, by its public id; CodeNotFound.

@@ -41,7 +41,8 @@ type Journal interface {
 	// most max, in order.
 	Lane(ctx context.Context, lane string, from, through uint64, max int) ([]Entry, error)
 	// Message reads a message whole; ErrMissing, or ErrEnvelope with no more of
-	// the message than its id.
+	// the message than its id and run. That an attempt of it may begin is on the
+	// disk when it returns.
 	Message(ctx context.Context, sequence uint64) (*Message, error)
 	// Record stores an event; nil only after the broker has it.
 	Record(ctx context.Context, e Event) error

@@ -25,6 +25,7 @@ type DrainStatus struct {
 	Delivering int      `json:"delivering"`
 	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
 	Held       int      `json:"held,omitempty"`     // lanes that are due for a retry that the budget has nothing for
+	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
 }
 
 // LeaseReply lists the queues of the drain's destination.
@@ -34,6 +35,8 @@ type LeaseReply struct {
 	// Edge is one run of the edge. After another one has begun the drain reads
 	// the settled record again: a power cut may have taken the last events.
 	Edge string `json:"edge"`
+	// Run is its number, which says what an event of the drain is about (runs).
+	Run uint64 `json:"run,omitempty"`
 }
 
 // Grant is one queue, and whether the drain holds it.

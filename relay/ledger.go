@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 )
@@ -34,6 +35,7 @@ type Ledger struct {
 	waiting map[uint64]Wait
 	totals  Totals
 	through uint64 // sequence of the last event applied
+	runs    runs   // of the edge
 }
 
 // NewLedger is the account of an empty queue.
@@ -49,6 +51,11 @@ func (l *Ledger) Apply(e Event, eventSequence uint64) bool {
 	}
 	l.through = eventSequence
 	switch {
+	case e.State == Started:
+		l.runs = l.runs.begin(runStart{e.Run, e.Sequence}, l.floor)
+		return true
+	case l.Refuses(e):
+		return false
 	case e.State == Waiting:
 		return l.wait(e)
 	case l.Settled(e.Sequence):
@@ -62,6 +69,11 @@ func (l *Ledger) Apply(e Event, eventSequence uint64) bool {
 	return true
 }
 
+// Refuses says whether an event is none of this account's: a drain that knew an
+// earlier run of the edge wrote it about a message that the disk has lost, and
+// whose sequence is another message's now.
+func (l *Ledger) Refuses(e Event) bool { return l.runs.refuses(e) }
+
 func (l *Ledger) wait(e Event) bool {
 	if l.Settled(e.Sequence) || e.Attempt < l.waiting[e.Sequence].Attempts {
 		return false
@@ -71,9 +83,10 @@ func (l *Ledger) wait(e Event) bool {
 }
 
 // resolve moves a dead letter on: replayed (superseded by the new message) or
-// discarded. Nothing else changes a settled message.
+// discarded. Nothing else changes a settled message, and only the edge, which
+// has no epoch, changes this one.
 func (l *Ledger) resolve(e Event) bool {
-	if (e.State != Superseded && e.State != Discarded) || !l.dead.Contains(e.Sequence) {
+	if e.Epoch != 0 || (e.State != Superseded && e.State != Discarded) || !l.dead.Contains(e.Sequence) {
 		return false
 	}
 	l.dead.Remove(e.Sequence)
@@ -135,6 +148,37 @@ func (l *Ledger) raiseFloor() {
 	if l.floor > start {
 		l.settled.RemoveRange(start+1, l.floor+1)
 	}
+}
+
+// Differs says in what another account of the same events is not the same;
+// empty: in nothing that is counted.
+func (l *Ledger) Differs(other *Ledger) string {
+	for _, s := range settledStates {
+		if a, b := l.totals[s], other.totals[s]; a != b {
+			return fmt.Sprintf("%d %s, not %d", a, s, b)
+		}
+	}
+	if l.floor != other.floor {
+		return fmt.Sprintf("everything up to %d settled, not up to %d", l.floor, other.floor)
+	}
+	for name, sets := range map[string][2]*roaring64.Bitmap{"settled": {l.settled, other.settled}, "dead": {l.dead, other.dead}} {
+		if apart := roaring64.Xor(sets[0], sets[1]); !apart.IsEmpty() {
+			return fmt.Sprintf("another answer to whether %d is %s, and to %d more", apart.Minimum(), name, apart.GetCardinality()-1)
+		}
+	}
+	return ""
+}
+
+// Unsettled lists, ascending, the messages up to a sequence that are not settled
+// and not known to wait beyond now.
+func (l *Ledger) Unsettled(through uint64, now time.Time) []uint64 {
+	var all []uint64
+	for s := l.floor + 1; s <= through; s++ {
+		if wait := l.waiting[s]; !l.settled.Contains(s) && !wait.Next.After(now) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // Floor is the highest sequence up to which everything is settled.
@@ -233,6 +277,7 @@ type checkpoint struct {
 	Waiting map[uint64]Wait  `json:"waiting"`
 	Totals  Totals           `json:"totals"`
 	Through uint64           `json:"through"`
+	Runs    runs             `json:"runs,omitempty"`
 }
 
 // Checkpoint encodes the account, so that a start needs only the events after
@@ -255,7 +300,7 @@ func (l *Ledger) Checkpoint() ([]byte, error) {
 			return nil, fmt.Errorf("encode %s set: %w", state, err)
 		}
 	}
-	return json.Marshal(checkpoint{1, l.floor, settled, dead, others, l.waiting, l.totals, l.through})
+	return json.Marshal(checkpoint{1, l.floor, settled, dead, others, l.waiting, l.totals, l.through, l.runs})
 }
 
 // ReadCheckpoint is the inverse of Checkpoint.
@@ -280,7 +325,7 @@ func ReadCheckpoint(b []byte) (*Ledger, error) {
 			return nil, fmt.Errorf("checkpoint, %s set: %w", state, err)
 		}
 	}
-	l.floor, l.through = c.Floor, c.Through
+	l.floor, l.through, l.runs = c.Floor, c.Through, c.Runs
 	for sequence, wait := range c.Waiting {
 		l.waiting[sequence] = wait.complete()
 	}

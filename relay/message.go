@@ -27,6 +27,8 @@ type Message struct {
 
 	Sequence uint64    // in the queue's journal; 0 before it is stored
 	Stored   time.Time // by the broker's clock; zero before it is stored
+
+	Run uint64 // of the edge that it was read from; 0 where that is not told
 }
 
 // State is where a message stands; docs/states.md has the picture.
@@ -70,5 +72,5 @@ type Receipt struct {
 	Durability string    `json:"durability"` // what the message really has
 	AcceptedAt time.Time `json:"accepted_at"`
 	Location   string    `json:"location"`
-	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again
+	Replayed   bool      `json:"replayed"` // the key was known: this is the first answer again, but for State
 }

@@ -48,6 +48,9 @@ func TestTheWorkerAgainstItsModel(t *testing.T) {
 // live is what happens: a few dozen things, one after the other.
 func (w *world) live(chance *rand.Rand) {
 	machines := []string{"one", "two"}
+	if w.alone != nil {
+		machines[1] = "one"
+	}
 	running := map[string]*process{"one": w.start("one")}
 	for range 20 + chance.IntN(40) {
 		machine := machines[chance.IntN(2)]
@@ -85,6 +88,9 @@ func (w *world) acceptSome(chance *rand.Rand) {
 	for range 1 + chance.IntN(6) {
 		lane := []string{"a", "b", "c", "d", ""}[chance.IntN(5)]
 		route := []string{"report", "report", "report", "short", "poison"}[chance.IntN(5)]
+		if w.alone != nil && route == "report" && chance.IntN(2) == 0 {
+			route = "once"
+		}
 		w.accept(lane, route, "")
 	}
 }
@@ -206,6 +212,7 @@ func (w *world) judge() {
 func (w *world) judgeOne(m *modelMessage, state State, settled int, e Event) {
 	more := w.excused[m.Sequence]
 	arrivals := w.arrivals(m.Sequence)
+	w.judgeAlone(m, arrivals, e)
 	switch {
 	case state == "":
 		w.wrong("%d is not settled", m.Sequence)

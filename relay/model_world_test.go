@@ -41,6 +41,8 @@ type world struct {
 	trace    []string
 	begun    time.Time
 	number   int
+
+	alone *modelDeliveries // the record of the one machine that there is; nil: there are two, and none is kept
 }
 
 // arrival is a message that the destination has got.
@@ -97,8 +99,11 @@ func (w *world) excuse(sequence uint64, why string) {
 func modelPolicy(route string) Policy {
 	p := DefaultPolicy()
 	p.MaxAttempts, p.MaxAge, p.MaxDelay, p.SlowDelay = 4, 30*time.Minute, time.Minute, 10*time.Second
-	if route == "short" {
+	switch route {
+	case "short":
 		return p.Expiring(5 * time.Minute)
+	case "once":
+		return p.Once()
 	}
 	return p
 }
@@ -127,6 +132,9 @@ func (w *world) start(machine string) *process {
 			draws++
 			return w.chance("jitter", p.number, draws)
 		}})
+	if w.alone != nil {
+		d.Deliveries = &modelRecord{w.alone, w, p}
+	}
 	go func() {
 		defer close(p.done)
 		_ = d.Run(ctx)
@@ -142,6 +150,7 @@ func (w *world) kill(p *process) {
 	p.killed = true
 	for sequence, lane := range p.inside {
 		w.excuse(sequence, "its drain was killed in the middle")
+		w.doubt(sequence)
 		if w.chance("killed", sequence, p.number) < 0.5 {
 			w.arrive(sequence, lane)
 		}
@@ -242,6 +251,7 @@ func (d *modelDestination) Deliver(ctx context.Context, m *Message) Result {
 	}
 	if cut {
 		d.w.excuse(m.Sequence, "its attempt was cut off by a stop")
+		d.w.doubt(m.Sequence)
 		if answer < 0.5 {
 			d.w.arrive(m.Sequence, lane)
 		}
@@ -257,6 +267,7 @@ func (d *modelDestination) answer(m *Message, lane string, answer float64) Resul
 		return Result{Class: ClassUnavailable, Reason: ReasonUnavailable, Confirmed: ClassTransient}
 	case answer < 0.04 && !poison:
 		d.w.excuse(m.Sequence, "its answer was lost")
+		d.w.doubt(m.Sequence)
 		d.w.arrive(m.Sequence, lane)
 		return Result{Class: ClassUnavailable, Reason: ReasonTimeout, Ambiguous: true, Confirmed: ClassTransient}
 	case answer < 0.2 || poison && answer < 0.8:

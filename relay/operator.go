@@ -31,7 +31,8 @@ type Operator interface {
 	// Replay accepts the letter again as a new message, which supersedes it.
 	Replay(ctx context.Context, id string) (Receipt, error)
 	Discard(ctx context.Context, id string) error
-	Audit(ctx context.Context, q *Queue) ([]AuditReport, error)
+	// Audit proves the ledgers from what is stored, or names what breaks them.
+	Audit(ctx context.Context, o AuditOptions) ([]AuditReport, error)
 }
 
 // QueueStatus is one row of `queue ls`: sizes in bytes, ages in seconds.
@@ -65,6 +66,9 @@ type QueueStatus struct {
 	Floor         uint64     `json:"floor"` // everything up to this sequence is settled
 	// RetriesHeld are due and held back by the retry budget, as the drain said last.
 	RetriesHeld uint64 `json:"retries_held"`
+	// HeldBy is what the next message of the queue waits for before the
+	// destination: its share, the rate, or a time of quiet (throttled).
+	HeldBy string `json:"held_by,omitempty"`
 }
 
 // MessageStatus is where one message stands, with its events.
@@ -81,6 +85,7 @@ type MessageStatus struct {
 	Bytes        int           `json:"bytes,omitempty"`
 	Digest       string        `json:"digest,omitempty"`
 	Attempts     int           `json:"attempts"`
+	Ambiguous    int           `json:"ambiguous,omitempty"` // recorded attempts of which nobody knows what came
 	NextAttempt  *time.Time    `json:"next_attempt,omitempty"`
 	Reason       string        `json:"reason,omitempty"`
 	Durability   string        `json:"durability,omitempty"`
@@ -100,6 +105,8 @@ type EventStatus struct {
 	Detail  string     `json:"detail,omitempty"`
 	Next    *time.Time `json:"next,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
+	// Ambiguous: the attempt was sent, and nobody knows what came of it.
+	Ambiguous bool `json:"ambiguous,omitempty"`
 }
 
 // DeadLetter is a message that will not be tried again by itself.
@@ -122,26 +129,6 @@ type DeadLetter struct {
 	ContentType  string    `json:"content_type,omitempty"`
 	Path         string    `json:"path,omitempty"`
 	Body         []byte    `json:"body,omitempty"` // only of a single letter
-}
-
-// AuditReport is the proof of one queue's ledger, or what breaks it.
-type AuditReport struct {
-	Organization string         `json:"organization"`
-	Destination  string         `json:"destination"`
-	Balanced     bool           `json:"balanced"`
-	Accepted     uint64         `json:"accepted"`
-	Pending      uint64         `json:"pending"`
-	Totals       Totals         `json:"totals"`
-	EventsRead   uint64         `json:"events_read"`
-	SettledTwice uint64         `json:"settled_twice"` // recorded again after a crash or takeover; counted once
-	Findings     []AuditFinding `json:"findings"`
-}
-
-// AuditFinding is one thing that breaks the ledger.
-type AuditFinding struct {
-	Sequence uint64 `json:"sequence,omitempty"`
-	ID       string `json:"id,omitempty"`
-	What     string `json:"what"`
 }
 
 // Queue is the name of the row's queue.

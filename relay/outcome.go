@@ -31,6 +31,11 @@ const (
 	ReasonSettledKey   = "settled_key"
 	// ReasonDiscardedByPolicy: on_poison says so.
 	ReasonDiscardedByPolicy = "discarded_by_policy"
+	// ReasonDeliveredBefore: the drain's own record had it, the events did not.
+	ReasonDeliveredBefore = "delivered_before"
+	// ReasonAmbiguous: it was sent, nobody knows what came of it, and its route
+	// is not tried again then.
+	ReasonAmbiguous = "ambiguous"
 
 	// Why a message waits.
 	ReasonServerError = "server_error"

@@ -19,6 +19,10 @@ type Policy struct {
 	MaxCycles     int
 	OnPoison      Poison // empty: PoisonMove
 	Latest        bool   // of several messages of a lane only the newest is of use
+	// GiveUpAmbiguous: an attempt that was sent, and of which nobody knows what
+	// came, makes a dead letter. Without it the message is tried again, and the
+	// destination may do it twice.
+	GiveUpAmbiguous bool
 }
 
 // DefaultPolicy recovers fast from a short fault (first retry within two
@@ -61,6 +65,12 @@ func (p Policy) delay(failures int) time.Duration {
 		return doubled(p.FirstDelay, p.MaxDelay, place)
 	}
 	return doubled(p.CycleDelay, p.MaxDelay, failures/quick)
+}
+
+// Once is the policy of a route whose requests the destination would do twice.
+func (p Policy) Once() Policy {
+	p.GiveUpAmbiguous = true
+	return p
 }
 
 // ageReason is why a message dies that has reached its maximum age.

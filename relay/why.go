@@ -67,6 +67,9 @@ func (c Case) stands() string {
 		if last.Reason == ReasonAlreadyThere {
 			return fmt.Sprintf("Delivered: the destination had it already, as it said %s%s.", at, answered(last))
 		}
+		if last.Reason == ReasonDeliveredBefore {
+			return fmt.Sprintf("Delivered before: %s the drain found in its own record that the destination has it, and did not send it again.", at)
+		}
 		return fmt.Sprintf("Delivered %s, by attempt %d%s.", at, last.Attempt, answered(last))
 	case Dead:
 		return fmt.Sprintf("Given up %s after %s: %s%s. It is kept whole as a dead letter.", at, times(last.Attempt), reasonText(last.Reason), answered(last))
@@ -81,6 +84,9 @@ func (c Case) stands() string {
 	case Delivering:
 		return fmt.Sprintf("Attempt %d to deliver it is under way.", m.Attempts+1)
 	case Waiting:
+		if last.Ambiguous {
+			return fmt.Sprintf("Waiting: an attempt was sent, and nobody knows what came of it %s: %s%s. The next one may be the second delivery.", at, reasonText(last.Reason), answered(last))
+		}
 		return fmt.Sprintf("Waiting since attempt %d failed %s: %s%s.", last.Attempt, at, reasonText(last.Reason), answered(last))
 	}
 	return fmt.Sprintf("Accepted at %s and not delivered yet.", stampOf(m.AcceptedAt))
@@ -92,6 +98,9 @@ func (e *Explanation) explainSettled() {
 	switch e.State {
 	case Dead:
 		e.Next = "Nothing by itself."
+		if e.Message.Reason == ReasonAmbiguous {
+			e.Do = append(e.Do, "Look whether the destination has it: it was sent, and no answer came; replay it only if it is not there")
+		}
 		e.Do = append(e.Do, "See it: foreman-relay dlq show "+id,
 			"Once the cause is gone, have it delivered: foreman-relay dlq replay "+id, "Or give it up: foreman-relay dlq discard --yes "+id)
 	case Superseded:
@@ -116,10 +125,29 @@ func (e *Explanation) explainPending(now time.Time) {
 		}
 	}
 	if len(e.Blocked) == 0 {
-		e.Because = append(e.Because, fmt.Sprintf("It is the first of its lane and waits for its turn among the others: %d pending in the queue, %d being attempted.",
-			e.Queue.Pending, e.Queue.Delivering))
-		e.Next = "An attempt begins as soon as the destination is trusted with one more."
+		e.explainReady()
 	}
+}
+
+// explainReady is for the head of a lane that nothing keeps but the others: what
+// the queue waits for before the destination, as the drain said a moment ago.
+func (e *Explanation) explainReady() {
+	if held := e.Queue.HeldBy; held != "" {
+		e.Blocked = append(e.Blocked, held)
+	}
+	because := fmt.Sprintf("It is the first of its lane and waits for its turn among the others: %d pending in the queue, %d being attempted", e.Queue.Pending, e.Queue.Delivering)
+	e.Next = "An attempt begins as soon as the destination is trusted with one more."
+	if text := e.Queue.HeldText(); text != "" {
+		because += "; " + text
+	}
+	switch e.Queue.HeldBy {
+	case HeldByQuiet:
+		e.Next = "An attempt begins once that time is over."
+	case HeldByRate:
+		e.Next = "An attempt begins as soon as the rate allows one."
+		e.Do = append(e.Do, "If the destination bears more, raise its rate: foreman.rate")
+	}
+	e.Because = append(e.Because, because+".")
 }
 
 func (e *Explanation) paused(time.Time) (by, because, next, do string) {

@@ -30,6 +30,10 @@ func TestExplain(t *testing.T) {
 	overdue.NextAttempt = ago(30 * time.Second)
 	replaced := message(Superseded, EventStatus{At: now, State: Superseded})
 	replaced.ReplacedBy = "new-id"
+	unsure := message(Waiting, EventStatus{At: *ago(time.Minute), State: Waiting, Reason: ReasonTimeout, Detail: "oops", Ambiguous: true})
+	unsure.NextAttempt, unsure.Reason = &soon, ReasonTimeout
+	lost := message(Dead, EventStatus{At: now, Attempt: 1, Reason: ReasonAmbiguous, Detail: "no answer", Ambiguous: true})
+	lost.Reason = ReasonAmbiguous
 	for name, c := range map[string]struct {
 		c       Case
 		stands  string
@@ -42,6 +46,16 @@ func TestExplain(t *testing.T) {
 			"Delivered at 2026-11-24 08:00:00 UTC, by attempt 1, answer 201.", nil, nil, "Nothing: it is settled.", ""},
 		"already there": {Case{Message: message(Delivered, EventStatus{At: now, Attempt: 1, Status: 422, Reason: ReasonAlreadyThere, Detail: "taken"}), Queue: healthy},
 			"Delivered: the destination had it already, as it said at 2026-11-24 08:00:00 UTC, answer 422: taken.", nil, nil, "Nothing: it is settled.", ""},
+		"delivered before": {Case{Message: message(Delivered, EventStatus{At: now, Attempt: 1, Reason: ReasonDeliveredBefore}), Queue: healthy},
+			"Delivered before: at 2026-11-24 08:00:00 UTC the drain found in its own record that the destination has it, and did not send it again.", nil, nil, "Nothing: it is settled.", ""},
+		"sent, and nobody knows": {Case{Message: unsure, Queue: healthy},
+			"Waiting: an attempt was sent, and nobody knows what came of it at 2026-11-24 07:59:00 UTC: timeout: oops. The next one may be the second delivery.",
+			[]string{"Its last attempt failed (timeout), and it is not tried again before 2026-11-24 08:01:30 UTC."}, []string{BlockedByWait},
+			"Attempt 1 is made at 2026-11-24 08:01:30 UTC, in 1m30s.", ""},
+		"given up, and nobody knows": {Case{Message: lost, Queue: healthy},
+			"Given up at 2026-11-24 08:00:00 UTC after 1 attempt: ambiguous: no answer. It is kept whole as a dead letter.", nil, nil, "Nothing by itself.",
+			"Look whether the destination has it: it was sent, and no answer came; replay it only if it is not there\n" +
+				"See it: foreman-relay dlq show the-id\nOnce the cause is gone, have it delivered: foreman-relay dlq replay the-id\nOr give it up: foreman-relay dlq discard --yes the-id"},
 		"dead": {Case{Message: message(Dead, EventStatus{At: now, Attempt: 12, Status: 500, Reason: ReasonMaxAttempts, Detail: "oops"}), Queue: healthy},
 			"Given up at 2026-11-24 08:00:00 UTC after 12 attempts: max_attempts, answer 500: oops. It is kept whole as a dead letter.", nil, nil, "Nothing by itself.",
 			"See it: foreman-relay dlq show the-id\nOnce the cause is gone, have it delivered: foreman-relay dlq replay the-id\nOr give it up: foreman-relay dlq discard --yes the-id"},
@@ -56,6 +70,15 @@ func TestExplain(t *testing.T) {
 		"its turn": {Case{Message: message(Queued), Queue: healthy}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
 			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted."}, nil,
 			"An attempt begins as soon as the destination is trusted with one more.", ""},
+		"its share": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByShare })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
+			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the destination is trusted with no more attempts of this queue at one time: it waits for its share."},
+			[]string{HeldByShare}, "An attempt begins as soon as the destination is trusted with one more.", ""},
+		"the rate": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByRate })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
+			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the rate for the destination is used up."},
+			[]string{HeldByRate}, "An attempt begins as soon as the rate allows one.", "If the destination bears more, raise its rate: foreman.rate"},
+		"throttled": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByQuiet })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
+			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the destination asked to be left alone for a time"},
+			[]string{HeldByQuiet}, "An attempt begins once that time is over.", ""},
 		"paused": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) {
 			q.Paused, q.Pause = true, &Pause{At: *ago(time.Minute), By: "me", Reason: "upgrade"}
 		})},

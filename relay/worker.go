@@ -37,7 +37,11 @@ type Worker struct {
 	Observe func(AttemptReport)
 	Budget  *Budget // of the destination's retries; nil: no bound
 
-	index atomic.Pointer[index] // of the running term
+	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
+	Deliveries Deliveries
+
+	index  atomic.Pointer[index] // of the running term
+	unkept atomic.Bool           // Deliveries could not be written last
 }
 
 // AttemptReport is what an observer is told.
@@ -53,6 +57,7 @@ type AttemptReport struct {
 // Term is the time for which a worker holds its queue's lease.
 type Term struct {
 	Epoch uint64
+	Run   uint64 // of the edge that granted it: a message of another one is not for this term
 	// Valid says whether the lease still holds at this moment; no attempt is
 	// started after it has ended, even by a process that was frozen meanwhile.
 	Valid func() bool
@@ -75,6 +80,8 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 	defer w.index.Store(nil)
 	w.Log.Debug().Uint64("floor", ledger.Floor()).Uint64("epoch", t.Epoch).Msg("draining")
 
+	w.Gate.Join(w.Queue)
+	defer w.Gate.Leave(w.Queue)
 	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard}
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){r.read, r.refill, r.dispatch, r.sweep} {
@@ -193,18 +200,18 @@ func (t *term) refill(ctx context.Context) {
 // dispatch starts an attempt for the head of each ready lane as the gate lets it.
 func (t *term) dispatch(ctx context.Context) {
 	for t.awaitReady(ctx) {
-		permit, err := t.Gate.Acquire(ctx)
+		permit, err := t.Gate.Acquire(ctx, t.Queue)
 		if err != nil {
 			return
 		}
 		e, ok := t.x.next()
 		if !ok {
 			t.Gate.Drop(permit)
-			t.Gate.Done()
+			t.Gate.Done(permit)
 			continue
 		}
 		t.attempts.Go(func() {
-			defer t.Gate.Done()
+			defer t.Gate.Done(permit)
 			t.attempt(ctx, e, permit)
 		})
 	}

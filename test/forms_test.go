@@ -55,21 +55,31 @@ func newForm(t *testing.T, state string) *form {
 // start starts edge and drain.
 func (f *form) start(far bool, args ...string) {
 	f.t.Helper()
-	address := harness.FreeAddress(f.t)
-	f.url, f.socket = "http://"+address, filepath.Join(f.state, "admin.sock")
-	serve := []string{"serve", "--listen", address, "--state-dir", f.state, "--log-level", "warn"}
-	if !far {
-		f.edge = harness.Start(f.t, append(append(serve, "--foreman-url", f.foreman.URL()), args...)...)
-		f.awaitReady()
+	if far {
+		f.startFarEdge()
+		f.startDrain(args...)
 		return
 	}
+	f.edge = harness.Start(f.t, append(append(f.serve(), "--foreman-url", f.foreman.URL()), args...)...)
+	f.awaitReady()
+}
+
+// serve are the arguments of both forms' edge.
+func (f *form) serve() []string {
+	address := harness.FreeAddress(f.t)
+	f.url, f.socket = "http://"+address, filepath.Join(f.state, "admin.sock")
+	return []string{"serve", "--listen", address, "--state-dir", f.state, "--log-level", "warn"}
+}
+
+// startFarEdge starts an edge that drains dial in to.
+func (f *form) startFarEdge() {
+	f.t.Helper()
 	f.certs, f.broker = filepath.Join(f.t.TempDir(), "pki"), harness.FreeAddress(f.t)
 	_, errs, code := harness.Command(f.t, "pki", "init", f.certs)
 	require.Zero(f.t, code, errs)
-	f.edge = harness.Start(f.t, append(serve, "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
+	f.edge = harness.Start(f.t, append(f.serve(), "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
 		"--broker-key", f.cert("edge.key"), "--broker-client-ca", f.cert("ca.crt"))...)
 	f.awaitReady()
-	f.startDrain(args...)
 }
 
 func (f *form) cert(name string) string { return filepath.Join(f.certs, name) }

@@ -16,13 +16,14 @@ const module = "github.com/theforeman/foreman-relay"
 // arrows is the house: who may import whom. Anything else is refused.
 var arrows = map[string][]string{
 	"cmd/foreman-relay":     {"cmd"},
-	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman"},
+	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/deliveries"},
 	"cmd/pki":               {},
 	"cmd/spool":             {"relay"},
 	"handlers":              {"relay", "schemas"},
 	"broker":                {"relay"},
 	"relay":                 {},
 	"relay/foreman":         {"relay"},
+	"relay/deliveries":      {"relay"},
 	"schemas":               {},
 	"test":                  {},
 	"test/clients":          {},
@@ -37,10 +38,11 @@ var arrows = map[string][]string{
 
 // beyond is what each part of the domain must not know of the world.
 var beyond = map[string][]string{
-	"relay":         {"github.com/nats-io/", "github.com/labstack/"},
-	"relay/foreman": {"github.com/nats-io/", "github.com/labstack/"},
-	"handlers":      {"github.com/nats-io/"},
-	"broker":        {"github.com/labstack/"},
+	"relay":            {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/foreman":    {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/deliveries": {"github.com/nats-io/", "github.com/labstack/"},
+	"handlers":         {"github.com/nats-io/"},
+	"broker":           {"github.com/labstack/"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

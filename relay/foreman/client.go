@@ -164,17 +164,13 @@ func (c *Client) request(ctx context.Context, m *relay.Message, d delivery) (*ht
 	if method == http.MethodGet { // without this, package http would send it again by itself
 		req.Body, req.GetBody = io.NopCloser(bytes.NewReader(d.body)), nil
 	}
-	key := m.Key
-	if key == "" {
-		key = m.ID
-	}
 	headers := map[string]string{"Content-Type": d.contentType, "Accept": m.Accept,
 		"Content-Encoding": d.contentEncoding, "X-Request-Id": m.RequestID, "User-Agent": c.options.UserAgent,
 		"Relay-Message-Id": m.ID,
 		"Accept-Language":  "en", // what a 422 means is known by its words, and Foreman translates them
 		// Spelled so that package http does not see it: a request with this header
 		// it sends again by itself, and Foreman does not know the header.
-		"idempotency-key": headerValue(key)}
+		"idempotency-key": m.DeliveryKey()}
 	for name, value := range m.Header {
 		headers[http.CanonicalHeaderKey(name)] = value
 	}
@@ -191,14 +187,6 @@ func (c *Client) request(ctx context.Context, m *relay.Message, d delivery) (*ht
 
 // unfit: no header may hold it (RFC 9110, 5.5).
 func unfit(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
-
-// headerValue makes a derived key, which may hold anything, fit for a header.
-func headerValue(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return url.PathEscape(s)
-	}
-	return s
-}
 
 // target is the URL of a message's path below Foreman's own. A path never leads
 // to another host.

@@ -17,8 +17,8 @@ const hostReportsPath = "/api/v2/host_reports"
 // hostReportRoutes take host reports as Foreman has them, and the reports that
 // smart_proxy_reports makes some of: Puppet's YAML and Ansible's JSON, stored as
 // they come and converted when they are delivered. Foreman knows no duplicate
-// of a host report.
-func hostReportRoutes() []relay.Route {
+// of a host report and keeps it twice.
+func hostReportRoutes(p relay.Policy) []relay.Route {
 	hostReport := jsonRoute("hostreport", "host_report", hostReportsPath)
 	hostReport.Lane.From = []relay.Source{relay.Pointer("/host_report/host")}
 
@@ -35,6 +35,7 @@ func hostReportRoutes() []relay.Route {
 	routes := []relay.Route{hostReport, ansible, puppet}
 	for i := range routes {
 		routes[i].Key = relay.KeyRule{Type: routes[i].Name, From: []relay.Source{relay.BodyDigest()}}
+		routes[i].Policy = p.Once()
 	}
 	return routes
 }

@@ -20,7 +20,7 @@ const jsonMedia = "application/json"
 // Routes lists the requests that are taken for Foreman, with what each of their
 // clients needs to be answered (contract, section 0).
 func Routes(p relay.Policy) []relay.Route {
-	routes := slices.Concat(configRoutes(), hostReportRoutes(), saltRoutes(), callbackRoutes(p), unattendedRoutes(p), arfRoutes())
+	routes := slices.Concat(configRoutes(), hostReportRoutes(p), saltRoutes(p), callbackRoutes(p), unattendedRoutes(p), arfRoutes())
 	for i := range routes {
 		routes[i].Destination = relay.ForemanDestination
 		if routes[i].MaxBody == 0 {

@@ -36,3 +36,16 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Contract, section 3: reports, facts and ARF reports are kept once, built says
+// that it is done, and a callback for a finished step changes nothing; host
+// reports and Salt's jobs are stored twice.
+func TestWhichRoutesAreNotTriedAgainWhenNobodyKnows(t *testing.T) {
+	var once []string
+	for _, r := range Routes(relay.DefaultPolicy()) {
+		if r.Policy.GiveUpAmbiguous {
+			once = append(once, r.Name)
+		}
+	}
+	require.Equal(t, []string{"hostreport", "ansible", "puppet", "salt"}, once)
+}

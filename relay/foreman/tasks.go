@@ -13,12 +13,13 @@ const callbackAge = 24 * time.Hour
 
 // saltRoutes take the jobs of Salt's cron and runner, which both want 200 and
 // nothing else; anything but that the cron sends again for ever.
-func saltRoutes() []relay.Route {
+func saltRoutes(p relay.Policy) []relay.Route {
 	salt := jsonRoute("salt", "salt_job", "/salt/api/v2/jobs/upload")
 	salt.Lane.From = []relay.Source{relay.SoleName("/job/result")} // a job of many minions has no order with any of them
 	// Foreman stamps a job with the time of its import and knows no duplicate.
 	salt.Key = relay.KeyRule{Type: "salt", From: []relay.Source{relay.BodyDigest()}}
 	salt.Reply = relay.Reply{Status: http.StatusOK, Body: relay.ReplyTaskID}
+	salt.Policy = p.Once()
 	return []relay.Route{salt}
 }
 

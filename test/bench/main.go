@@ -49,6 +49,7 @@ var sections = []struct {
 	{"queues", "the same over 16 queues, 64 clients", (*bench).queues},
 	{"drain", "messages delivered, 64 in flight", (*bench).drain},
 	{"million", "a million waiting messages: memory, and ready after SIGKILL", (*bench).manyWaiting},
+	{"audit", "a million settled messages: how long an audit takes, and its memory", (*bench).auditing},
 	{"tls", "mutual TLS, one new connection per report, beside plain HTTP", (*bench).mutualTLS},
 }
 
@@ -62,7 +63,7 @@ func run() error {
 	dir := flag.String("dir", "", "`directory` on the filesystem to measure (default: an ext4 of its own in a file, where that can be mounted)")
 	flag.DurationVar(&b.time, "time", 3*time.Second, "`time` of one load")
 	flag.IntVar(&b.rounds, "rounds", 3, "`times` that each pair is run; the medians count")
-	flag.IntVar(&b.million, "messages", 1_000_000, "`number` of messages of section million")
+	flag.IntVar(&b.million, "messages", 1_000_000, "`number` of messages of the sections million and audit")
 	flag.IntVar(&b.settled, "drained", 60_000, "`number` of messages of section drain")
 	flag.Parse()
 

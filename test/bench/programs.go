@@ -113,19 +113,25 @@ func (p *program) kill() {
 }
 
 // resident is the memory of the process in bytes, as the kernel counts it.
-func (p *program) resident() (int64, error) {
+func (p *program) resident() (int64, error) { return p.memory("VmRSS:") }
+
+// peak is the most it took since the last forgetPeak, in bytes.
+func (p *program) peak() (int64, error) { return p.memory("VmHWM:") }
+
+// memory is what the kernel's status of the process says, in bytes.
+func (p *program) memory(field string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			var kib int64
 			_, err := fmt.Sscan(rest, &kib)
 			return kib << 10, err
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, errors.New("no " + field)
 }
 
 func freeAddress() (string, error) {

@@ -39,8 +39,9 @@ const (
 
 // guest is the one process of the machine, beside the relay.
 type guest struct {
-	job job
-	log tail // of the relay
+	job   job
+	log   tail // of the relay
+	began time.Time
 
 	mu   sync.Mutex
 	port *os.File
@@ -66,6 +67,7 @@ func (g *guest) run() error {
 	if err := g.setUp(); err != nil {
 		return err
 	}
+	g.began = time.Now()
 	died, err := g.startRelay()
 	if err != nil {
 		return err
@@ -190,6 +192,9 @@ func loopbackUp() error {
 // startRelay starts the real program; died gets how it ended.
 func (g *guest) startRelay() (died chan error, err error) {
 	foreman := standin.New() // so that settlements are written too
+	foreman.OnCounted(func(r *standin.Request) {
+		g.tell(note{Kind: noteSent, Stored: stored{Digest: relay.DigestOf(r.Body)}})
+	})
 	if err := foreman.Start("127.0.0.1:0"); err != nil {
 		return nil, err
 	}
@@ -212,6 +217,7 @@ func (g *guest) startRelay() (died chan error, err error) {
 func (g *guest) look(client *handlers.Client) error {
 	ctx := context.Background()
 	states := map[relay.State]int{}
+	var again []string
 	for _, want := range g.job.Acked {
 		got, err := client.Message(ctx, want.ID)
 		switch {
@@ -221,12 +227,15 @@ func (g *guest) look(client *handlers.Client) error {
 			g.tell(note{Kind: noteLost, Stored: want, Text: fmt.Sprintf("it is there as %s with another body, sha256 %q", got.State, got.Digest)})
 		default:
 			states[got.State]++
+			if g.job.Delivered[want.Digest] && !g.recorded(got) {
+				again = append(again, want.ID)
+			}
 		}
 	}
 	for state, count := range states {
 		g.tell(note{Kind: noteThere, State: state, Count: count})
 	}
-	reports, err := client.Audit(ctx, nil)
+	reports, err := client.Audit(ctx, relay.AuditOptions{})
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -236,8 +245,35 @@ func (g *guest) look(client *handlers.Client) error {
 			broken = append(broken, fmt.Sprintf("%s/%s: accepted %d, pending %d, settled %v, findings %v", r.Organization, r.Destination, r.Accepted, r.Pending, r.Totals, r.Findings))
 		}
 	}
+	broken = append(broken, g.unnamed(again, reports)...)
 	g.tell(note{Kind: noteLedger, Text: strings.Join(broken, "; ")})
 	return nil
+}
+
+// recorded says that a message was settled before this run began.
+func (g *guest) recorded(m relay.MessageStatus) bool {
+	return slices.ContainsFunc(m.Events, func(e relay.EventStatus) bool { return e.State.Settled() && e.At.Before(g.began) })
+}
+
+// unnamed is what was delivered before and is delivered again, because its record
+// was lost, without being named by audit.
+func (g *guest) unnamed(again []string, reports []relay.AuditReport) (broken []string) {
+	named := map[string]bool{}
+	doubt := uint64(0)
+	for _, r := range reports {
+		doubt += r.InDoubt
+		for _, n := range r.Notes {
+			named[n.ID] = true
+		}
+	}
+	g.tell(note{Kind: noteAgain, Count: len(again)})
+	g.tell(note{Kind: noteDoubt, Count: int(doubt)})
+	for _, id := range again {
+		if !named[id] {
+			broken = append(broken, id+" was delivered before the cut, is delivered again, and audit does not name it")
+		}
+	}
+	return broken
 }
 
 // tell is one write, taken by the host before it returns.

@@ -8,6 +8,8 @@ type job struct {
 	Mode  string   // --durability
 	Acked []stored // what must be there
 	Load  bool     // then post reports until the power is cut
+
+	Delivered map[string]bool // digests of what Foreman has counted in earlier runs
 }
 
 // stored is a message that the relay has answered for.
@@ -25,7 +27,7 @@ type note struct {
 	Stored     stored      `json:",omitzero"`  // noteAcked, noteLost
 	Durability string      `json:",omitempty"` // noteAcked: what the receipt says
 	State      relay.State `json:",omitempty"` // noteThere
-	Count      int         `json:",omitempty"` // noteThere
+	Count      int         `json:",omitempty"` // noteThere, noteDoubt
 }
 
 const (
@@ -34,6 +36,9 @@ const (
 	noteLost   = "lost"   // it does not know what it answered for; Text says how
 	noteThere  = "there"  // so many of Acked are known, by state
 	noteLedger = "ledger" // Text says what breaks it; empty: it balances
+	noteSent   = "sent"   // Foreman has counted it; Stored has its digest
+	noteAgain  = "again"  // so many were delivered before and are not on the record: they are delivered again
+	noteDoubt  = "doubt"  // so many does audit name as such, or as what may be
 	noteDone   = "done"   // all of Acked was looked for
 	noteFailed = "failed" // the run is no use; Text says why
 )

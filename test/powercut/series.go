@@ -30,6 +30,7 @@ type series struct {
 	disk   *Disk
 	round  int
 	acked  []stored
+	sent   map[string]bool
 }
 
 // run cuts the power so often, and tells each cut together with what the run
@@ -72,8 +73,14 @@ func (s *series) run(ctx context.Context, cuts int, tell func(number int, cut, a
 // remember takes over what the next run has to find.
 func (s *series) remember(v *visit) {
 	if v == nil {
-		s.acked = nil
+		s.acked, s.sent = nil, nil
 		return
+	}
+	if s.sent == nil {
+		s.sent = map[string]bool{}
+	}
+	for _, digest := range v.sent {
+		s.sent[digest] = true
 	}
 	s.acked = slices.DeleteFunc(s.acked, func(a stored) bool {
 		return slices.ContainsFunc(v.lost, func(n note) bool { return n.Stored.ID == a.ID })
@@ -100,7 +107,7 @@ func (s *series) visit(ctx context.Context, load bool) (*visit, error) {
 	defer cancel()
 	s.round++
 	delay, keep := time.Duration(s.chance.Int64N(int64(longestRun))), s.share()
-	m, err := s.lab.boot(ctx, s.disk, job{Round: s.round, Mode: s.mode, Acked: s.acked, Load: load})
+	m, err := s.lab.boot(ctx, s.disk, job{Round: s.round, Mode: s.mode, Acked: s.acked, Load: load, Delivered: s.sent})
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,9 @@ func (t *table) row(number int, cut, after *visit) {
 	for _, state := range slices.Sorted(maps.Keys(after.states)) {
 		found = append(found, fmt.Sprint(after.states[state], " ", state))
 	}
+	if after.again+after.doubt > 0 {
+		found = append(found, fmt.Sprintf("%d delivered again, %d named", after.again, after.doubt))
+	}
 	fmt.Printf("%3d  %8d  %-13s  %8s  %17d, %4d  %12d  %-8s  %s\n", number, len(cut.acked), strings.Join(cut.effective, ","),
 		cut.after.Round(10*time.Millisecond), cut.unflushed, cut.kept, lost, ledger, strings.Join(found, ", "))
 	for _, n := range after.lost[:min(told, len(after.lost))] {

@@ -17,9 +17,12 @@ type visit struct {
 	ledger string // what breaks it
 	failed string // why it found nothing
 	looked bool
+	again  int // of what was delivered, the record was lost
+	doubt  int // audit names so many as perhaps delivered
 
 	// What was answered in this one.
 	acked     []stored
+	sent      []string      // digests of what Foreman has counted
 	effective []string      // durability, as the receipts say
 	after     time.Duration // from the first answer to the cut
 
@@ -65,6 +68,12 @@ func (v *visit) take(n note) {
 		v.lost = append(v.lost, n)
 	case noteThere:
 		v.states[n.State] = n.Count
+	case noteSent:
+		v.sent = append(v.sent, n.Stored.Digest)
+	case noteAgain:
+		v.again = n.Count
+	case noteDoubt:
+		v.doubt = n.Count
 	case noteLedger:
 		v.ledger = n.Text
 	case noteDone:
