@@ -49,7 +49,8 @@ routes:
 		"built":    with(func(p *relay.Policy) { p.MaxAge, p.Expires = 12*time.Hour, true }),
 		"failed":   with(func(p *relay.Policy) { p.MaxAge, p.Expires = 6*time.Hour, true }),
 		"message":  with(func(p *relay.Policy) { p.MaxAge, p.Expires = time.Hour, true }),
-		"salt":     general,
+		"salt":     general.Once(),
+		"arf":      general,
 		"gone":     general,
 	} {
 		require.Equal(t, want, of(route), route)
