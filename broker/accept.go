@@ -39,6 +39,7 @@ func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, e
 	if err := b.sync(ctx); err != nil {
 		return relay.Receipt{}, unknown(err)
 	}
+	b.remember(m)
 	return b.receipt(m, m.Received, false), nil
 }
 
@@ -54,7 +55,11 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 	keyed := m.Key != "" || m.ReplayedFrom != ""
 	err := told(ctx, storeMessage(ctx, b.nc, m, keyed))
 	var refused *pubError
-	if !errors.As(err, &refused) {
+	switch {
+	case err == nil:
+		b.noted(m)
+		return nil
+	case !errors.As(err, &refused):
 		return err
 	}
 	if keyed && (refused.ErrCode == codeWrongLastSequence || refused.full()) {
@@ -67,7 +72,9 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 		}
 	}
 	if refused.full() && b.house.makeRoom(ctx, m.Queue) {
-		err = storeMessage(ctx, b.nc, m, keyed)
+		if err = storeMessage(ctx, b.nc, m, keyed); err == nil {
+			b.noted(m)
+		}
 	}
 	return err
 }
@@ -86,6 +93,20 @@ func (b *Broker) find(ctx context.Context, id string) (*relay.Message, error) {
 	return s.message()
 }
 
+// Again is the first receipt of a message that is stored already (relay.Intake).
+func (b *Broker) Again(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
+	defer cancel()
+	first, err := b.find(ctx, m.ID)
+	switch {
+	case errors.Is(err, errNotFound):
+		return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", m.ID)
+	case err != nil:
+		return relay.Receipt{}, unavailable(err)
+	}
+	return b.again(ctx, m, &storedBefore{first})
+}
+
 // again answers a known key: the first receipt if it is the same request, with
 // the state in which the message is now. The first one may have been written a
 // moment ago and not be on the disk yet, so this answer waits for a barrier too.
@@ -102,9 +123,11 @@ func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefor
 		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
 			"this key was used for a request of another kind; a new request needs a key of its own")
 	}
+	b.noted(first.Message) // that it was stored may not have been confirmed
 	if err := b.sync(ctx); err != nil {
 		return relay.Receipt{}, unknown(err)
 	}
+	b.remember(first.Message) // its own request may have got no answer
 	r := b.receipt(first.Message, first.Received, true)
 	r.State = b.present(first.Message)
 	return r, nil

@@ -39,6 +39,7 @@ type book struct {
 	graves []grave
 	dirty  bool   // the checkpoint is older than the ledger
 	safe   uint64 // floor of the stored checkpoint
+	agenda *agenda
 }
 
 // grave is work at the dead letters: bury a message, or remove a letter that
@@ -68,7 +69,7 @@ func (a *accounts) open(ctx context.Context, queues []relay.Queue) error {
 		if err != nil {
 			return fmt.Errorf("checkpoint of %s: %w", q, err)
 		}
-		b := &book{queue: q, ledger: ledger, safe: ledger.Floor()}
+		b := &book{queue: q, ledger: ledger, safe: ledger.Floor(), agenda: newAgenda()}
 		a.books[q.Token()] = b
 		err = scan(ctx, a.nc, apiGet(eventStream(a.destination)), eventPrefix(q)+"*", ledger.Through()+1, func(s *stored) error {
 			a.enter(b, s.sequence, s.at, s.data)
@@ -187,6 +188,9 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 		return
 	}
 	b.dirty = true
+	if e.State.Settled() {
+		b.agenda.settled(e.Sequence)
+	}
 	if e.State == relay.Dead || wasLetter || e.Pause {
 		b.graves = append(b.graves, grave{event: e, remove: wasLetter})
 		a.notify()
@@ -239,6 +243,12 @@ func (a *accounts) view(q relay.Queue, f func(*relay.Ledger)) {
 func (a *accounts) copy(q relay.Queue) (l *relay.Ledger, err error) {
 	a.view(q, func(kept *relay.Ledger) { l, err = clone(kept) })
 	return l, err
+}
+
+// refuses says whether an event is not counted (relay.Ledger).
+func (a *accounts) refuses(q relay.Queue, e relay.Event) (refused bool) {
+	a.view(q, func(l *relay.Ledger) { refused = l.Refuses(e) })
+	return refused
 }
 
 // pendingGraves takes the work at the dead letters of a queue, in order.

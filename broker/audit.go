@@ -141,7 +141,8 @@ func (a *auditor) nameAll(ctx context.Context) error {
 			s, err := get(ctx, a.b.nc, apiGet(journalStream(a.queue)), &getRequest{Sequence: f.Sequence})
 			switch {
 			case err == nil:
-				list[i].ID, _, _, _ = parseMessageSubject(s.subject) // empty where it is no subject of ours
+				name, _ := parseMessageSubject(s.subject) // empty where it is no subject of ours
+				list[i].ID = name.id
 			case errors.Is(err, errNotFound):
 				nameless[f.Sequence] = append(nameless[f.Sequence], &list[i])
 			default:

@@ -1,7 +1,10 @@
 package broker_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +200,28 @@ func TestAnAuditBesideTraffic(t *testing.T) {
 	<-done
 	status(t, b, settled)
 	balanced(t, b)
+}
+
+// A message whose bytes on the disk have changed: the broker still counts it,
+// but it cannot be read, so it cannot be delivered.
+func TestAnAuditNamesAMessageThatCannotBeRead(t *testing.T) {
+	dir := stateDir(t)
+	b := open(t, dir, nil)
+	for i := range 5 {
+		accept(t, b, message("host", "", fmt.Sprint("the body of ", i, ".")))
+	}
+	b.Close()
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "jetstream", "*", "streams", broker.JournalStream(queue), "msgs", "*.blk"))
+	require.NoError(t, err)
+	require.Len(t, blocks, 1)
+	data, err := os.ReadFile(blocks[0])
+	require.NoError(t, err)
+	at := bytes.Index(data, []byte("the body of 3."))
+	require.Positive(t, at)
+	data[at] ^= 1
+	require.NoError(t, os.WriteFile(blocks[0], data, 0o600))
+
+	b = open(t, dir, nil)
+	r := audit(t, b, relay.AuditOptions{Queue: &queue})
+	require.Contains(t, r.Findings, relay.AuditFinding{Sequence: 4, What: "it is not settled, and the journal does not hold it any more"})
 }

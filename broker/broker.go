@@ -29,11 +29,13 @@ type Options struct {
 	RecordWindow   time.Duration // how long events and settled keys are kept
 	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
+	Latest         []string      // routes of whose waiting messages only the newest is delivered
 
 	Log zerolog.Logger
 
 	flush         func() error  // tests only: the barrier's sync, whatever the filesystem
 	acceptTimeout time.Duration // tests only: another than that of accept.go
+	places        int           // tests only: another bound than DefaultPlaces
 }
 
 // Defaults of Options.
@@ -54,6 +56,7 @@ func (o *Options) complete() {
 	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
 	o.MaxWaiting = orElse(o.MaxWaiting, DefaultWaiting)
 	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
+	o.places = orElse(o.places, DefaultPlaces)
 }
 
 func orElse[T comparable](v, fallback T) T {
@@ -84,6 +87,7 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
+	newest   map[string]*newest // by queue token
 	reaches  *reaches
 	run      atomic.Uint64 // of the edge, as drains are told
 	begun    uint64        // the last run that this process has begun
@@ -100,7 +104,8 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
+	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{},
+		newest: map[string]*newest{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
@@ -110,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.queues[q.Token()], b.known[q] = q, true
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.mendTails, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -250,6 +255,9 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	loops.Go(func() { b.timekeeper(run) })
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
+	}
+	for _, n := range b.newest {
+		loops.Go(func() { b.recollect(run, n) })
 	}
 	loops.Go(func() { b.house.run(run) })
 	b.later(func() {

@@ -109,7 +109,7 @@ func drain(t *testing.T, b *broker.Broker, d relay.Destination, change func(*rel
 	return runDrain(t, c, d, change)
 }
 
-func runDrain(t *testing.T, c *broker.Channel, d relay.Destination, change func(*relay.DrainOptions)) (stop func()) {
+func runDrain(t testing.TB, c *broker.Channel, d relay.Destination, change func(*relay.DrainOptions)) (stop func()) {
 	t.Helper()
 	policy := relay.DefaultPolicy()
 	policy.FirstDelay, policy.SlowDelay, policy.CycleDelay = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond

@@ -33,7 +33,7 @@ type Channel struct {
 	lost   context.CancelFunc
 	told   context.Context //nolint:containedctx // the connection on which the edge has answered last
 	run    uint64          // of the edge, as it said then
-	heard  chan struct{}   // closed when it has answered on this connection
+	heard  chan struct{}   // closed when it has answered on this connection; nil: it never has, on none
 	closed bool
 	why    error // why the last try to connect failed
 }
@@ -121,7 +121,6 @@ func (c *Channel) Nudged() <-chan struct{} { return c.nudged }
 func newChannel(destination string, log zerolog.Logger) *Channel {
 	c := &Channel{destination: destination, log: log, nudged: make(chan struct{}, 1)}
 	c.link, c.lost = context.WithCancel(context.Background())
-	c.heard = make(chan struct{})
 	return c
 }
 
@@ -172,22 +171,23 @@ func (c *Channel) hear(link context.Context, run uint64) {
 	if c.link != link {
 		return
 	}
-	if c.told == nil {
+	if c.told == nil && c.heard != nil {
 		close(c.heard)
 	}
 	c.told, c.run = link, run
 }
 
-// answering is the connection and the run of the edge on its other end: it waits
-// until the edge has said so. A message that is read before could be of another
-// run than its reader believes.
+// answering is the connection and the run of the edge on its other end. On a new
+// connection it waits until the edge has said so: a message that is read before
+// could be of another run than its reader believes. Who reads without a lease is
+// told no run.
 func (c *Channel) answering(ctx context.Context) (link context.Context, run uint64, err error) {
 	for {
 		c.mu.Lock()
 		link, run, heard := c.link, c.run, c.heard
-		told := c.told != nil
+		known := c.told != nil || c.heard == nil
 		c.mu.Unlock()
-		if told {
+		if known {
 			return link, run, nil
 		}
 		select {

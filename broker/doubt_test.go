@@ -17,7 +17,7 @@ import (
 // what cannot have been delivered is not named, and nothing that was answered is
 // missing.
 func TestWhatAPowerCutTakesOfTheRecordIsDeliveredOnceMoreAndNamed(t *testing.T) {
-	const answered, recorded, lost = 1200, 20, 40
+	const answered, recorded, lost = 1100, 20, 40
 	dir := stateDir(t)
 	b := open(t, dir, nil)
 	ids := acceptMany(t, b, answered)

@@ -124,6 +124,40 @@ func StockWaiting(ctx context.Context, b *Broker, messages []*relay.Message, nex
 	}
 }
 
+// WithPlaces is of how many places the newest message is remembered.
+func WithPlaces(o *Options, places int) { o.places = places }
+
+// Unlearn is a broker that has not read its journal yet; Learn reads it.
+func Unlearn(b *Broker, q relay.Queue) {
+	n := b.newest[q.Token()]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.places)
+	n.changed.Init()
+	n.known = false
+}
+
+// Learn reads the journal as after a start.
+func Learn(ctx context.Context, b *Broker, q relay.Queue) bool {
+	return b.reread(ctx, b.newest[q.Token()])
+}
+
+// Learned says whether the broker has read its journal.
+func Learned(b *Broker, q relay.Queue) bool {
+	n := b.newest[q.Token()]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.known
+}
+
+// Places is of how many places the newest message is remembered now.
+func Places(b *Broker, q relay.Queue) int {
+	n := b.newest[q.Token()]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.places)
+}
+
 // StateDir is where a broker keeps everything.
 func StateDir(b *Broker) string { return b.options.StateDir }
 
@@ -228,4 +262,17 @@ func spoilt(l *relay.Ledger, sequence uint64) *relay.Ledger {
 func SpoilBase(ctx context.Context, b *Broker, q relay.Queue) error {
 	_, err := b.kv.Put(ctx, baseKey(q), []byte(`{"version":1,"totals":{"delivered":1},"settled":"AAAAAAAAAAA=","dead":"AAAAAAAAAAA="}`))
 	return err
+}
+
+// StoreUnnoticed stores a message as when the broker's acknowledgement is lost.
+func StoreUnnoticed(ctx context.Context, b *Broker, m *relay.Message) error {
+	return storeMessage(ctx, b.nc, m, true)
+}
+
+// PendingUrgent is how many urgent messages of a queue the edge takes for pending.
+func PendingUrgent(b *Broker, q relay.Queue) uint64 {
+	a := b.accounts[q.Destination]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].agenda.urgent.GetCardinality()
 }

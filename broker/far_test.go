@@ -20,11 +20,16 @@ import (
 // its certificates.
 func listening(t *testing.T, queues ...relay.Queue) (*broker.Broker, string) {
 	t.Helper()
+	return listeningWith(t, func(o *broker.Options) { o.Queues = append(o.Queues, queues...) })
+}
+
+func listeningWith(t *testing.T, change func(*broker.Options)) (*broker.Broker, string) {
+	t.Helper()
 	certs := filepath.Join(t.TempDir(), "pki")
 	_, err := pki.Init(certs, pki.Options{Now: time.Now()})
 	require.NoError(t, err)
 	b := open(t, stateDir(t), func(o *broker.Options) {
-		o.Queues = append(o.Queues, queues...)
+		change(o)
 		o.Listen = &broker.ListenOptions{Address: "127.0.0.1:0", CertFile: filepath.Join(certs, "edge.crt"),
 			KeyFile: filepath.Join(certs, "edge.key"), ClientCAFile: filepath.Join(certs, "ca.crt")}
 	})
@@ -71,7 +76,7 @@ func TestADrainMayDoNothingElse(t *testing.T) {
 		"$JS.API.CONSUMER.LIST." + mine, "$JS.API.CONSUMER.PAUSE." + mine + ".drain_foreman",
 		"$JS.API.DIRECT.GET." + theirs, "$JS.API.DIRECT.GET." + broker.EventStream("elsewhere"), "$JS.API.DIRECT.GET.KV_relay",
 		"$JS.API.CONSUMER.MSG.NEXT." + theirs + ".drain_elsewhere",
-		broker.EventSubject(elsewhere, "x"), "relay-drain.elsewhere.lease", "$KV.relay.checkpoint.foreman.x",
+		broker.EventSubject(elsewhere, "x"), "relay-drain.elsewhere.lease", "relay-drain.elsewhere.newest", "$KV.relay.checkpoint.foreman.x",
 		"relay." + queue.Token() + ".id.lane.message", "relay-dead.x.y.z", "relay-keys.foreman.x",
 		"$SYS.REQ.SERVER.PING", "anything",
 	}
@@ -141,6 +146,34 @@ func TestASecondDrainStandsByAndTakesOver(t *testing.T) {
 	require.Equal(t, []string{"last"}, second.bodies())
 	require.Equal(t, "two", s.Drain)
 	balanced(t, b)
+}
+
+// A far drain asks what is newest over its narrow channel, and one that takes over
+// goes on: nothing old is delivered by either, and each message is settled once.
+func TestADrainThatTakesOverDeliversNothingOld(t *testing.T) {
+	const hosts, each = 20, 10
+	b, certs := listeningWith(t, latestFacts)
+	one := newHeld()
+	stop := runDrain(t, dial(t, b, certs, "drain"), one, func(o *relay.DrainOptions) { compacting(o); o.Instance = "one" })
+	accept(t, b, facts("first", "00"))
+	status(t, b, func(s relay.QueueStatus) bool { return s.Drain == "one" && s.Breaker == "open" })
+	two := newDestination(delivered)
+	runDrain(t, dial(t, b, certs, "drain"), two, func(o *relay.DrainOptions) { compacting(o); o.Instance = "two" })
+	accept(t, b, facts("first", "09"))
+	status(t, b, func(s relay.QueueStatus) bool { return s.Superseded == 1 })
+	for i := range each {
+		for h := range hosts {
+			accept(t, b, facts(fmt.Sprint("host", h), fmt.Sprintf("%02d", i)))
+		}
+	}
+	require.Empty(t, two.bodies())
+	stop()
+	s := status(t, b, settled)
+	require.Equal(t, []any{"two", uint64(hosts + 1), uint64(hosts*(each-1) + 1)}, []any{s.Drain, s.Delivered, s.Superseded})
+	for _, body := range two.bodies() {
+		require.Equal(t, "09", body)
+	}
+	require.Zero(t, balanced(t, b).SettledTwice)
 }
 
 // The embedded server calls its logger's Fatalf when it cannot listen; the

@@ -8,27 +8,33 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// hold is the edge settling pending messages itself: whoever drains the queue
-// ends its term, says what it has under way, and begins again after the hold, by
-// what is settled then.
-type hold struct {
-	told   string        // session that was told in an answer
-	heeded chan struct{} // closed when that session has asked again: it has ended its term
+// heed shows when the drain of a queue has heeded what it is told in answers
+// about leases.
+type heed struct {
+	told string        // session that was told
+	done chan struct{} // closed when that session has asked again: it has done as it was told
 }
 
+func newHeed() *heed { return &heed{done: make(chan struct{})} }
+
 // tell notes an answer to a session; its next question shows that it has heeded
-// the hold.
-func (h *hold) tell(session string) {
+// the one before.
+func (h *heed) tell(session string) {
 	switch {
-	case h == nil:
+	case h == nil || h.over():
 	case h.told != session:
 		h.told = session
 	default:
-		select {
-		case <-h.heeded:
-		default:
-			close(h.heeded)
-		}
+		close(h.done)
+	}
+}
+
+func (h *heed) over() bool {
+	select {
+	case <-h.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -39,8 +45,10 @@ const holdTimeout = relay.LeaseTTL
 // nudgeAgain is the pause between two nudges of a drain that has to heed a hold.
 const nudgeAgain = 100 * time.Millisecond
 
-// withHold calls f while nobody begins an attempt for a queue; f is told which
-// sequences are under way still.
+// withHold calls f while nobody begins an attempt for a queue, so that the edge
+// may settle pending messages itself: whoever drains the queue ends its term, says
+// what it has under way, which f is told, and begins again after the hold by what
+// is settled then.
 func (b *Broker) withHold(ctx context.Context, q relay.Queue, f func(underway []uint64) error) error {
 	if err := b.health.admit(); err != nil {
 		return err
@@ -59,7 +67,7 @@ func (b *Broker) withHold(ctx context.Context, q relay.Queue, f func(underway []
 	return f(drain.status.Underway)
 }
 
-func (l *leases) beginHold(q relay.Queue) (*hold, error) {
+func (l *leases) beginHold(q relay.Queue) (*heed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.slots[q.Token()]
@@ -67,7 +75,7 @@ func (l *leases) beginHold(q relay.Queue) (*hold, error) {
 		return nil, &relay.Error{Code: relay.CodeConflict, RetryAfter: time.Second,
 			Detail: "messages of " + q.String() + " are being cancelled or purged at this moment; try again"}
 	}
-	s.hold = &hold{heeded: make(chan struct{})}
+	s.hold = newHeed()
 	return s.hold, nil
 }
 
@@ -75,27 +83,20 @@ func (l *leases) endHold(q relay.Queue) {
 	l.mu.Lock()
 	l.slots[q.Token()].hold = nil
 	l.mu.Unlock()
-	l.nudge(q)
-}
-
-// nudge has the drains of a queue ask for their leases at once.
-func (l *leases) nudge(q relay.Queue) {
-	if err := l.b.nc.Publish(nudgeSubject(q.Destination), nil); err != nil {
-		l.b.log.Debug().Err(err).Msg("the drains learn of it with their next renewal")
-	}
+	l.nudge(q.Destination)
 }
 
 // awaitHeed waits until no attempt can be begun: the holder of the lease has
-// heeded the hold, or there is none whose attempts could be under way.
-func (l *leases) awaitHeed(ctx context.Context, q relay.Queue, h *hold) error {
+// heeded what it is told, or there is none whose attempts could be under way.
+func (l *leases) awaitHeed(ctx context.Context, q relay.Queue, h *heed) error {
 	timeout := time.NewTimer(holdTimeout)
 	defer timeout.Stop()
 	again := time.NewTicker(nudgeAgain)
 	defer again.Stop()
 	for !l.idle(q) {
-		l.nudge(q)
+		l.nudge(q.Destination)
 		select {
-		case <-h.heeded:
+		case <-h.done:
 			return nil
 		case <-again.C:
 		case <-ctx.Done():

@@ -123,8 +123,8 @@ func (j *journal) Message(ctx context.Context, sequence uint64) (*relay.Message,
 func (s *stored) message() (*relay.Message, error) {
 	m, err := relay.DecodeEnvelope(s.header, s.data)
 	if err != nil {
-		id, _, _, _ := parseMessageSubject(s.subject) // empty where it is no subject of ours
-		return &relay.Message{ID: id}, err
+		n, _ := parseMessageSubject(s.subject) // empty where it is no subject of ours
+		return &relay.Message{ID: n.id}, err
 	}
 	m.Sequence, m.Stored = s.sequence, s.at
 	return m, nil
@@ -132,10 +132,24 @@ func (s *stored) message() (*relay.Message, error) {
 
 // Lane reads entries of one lane. Bodies come along and are dropped: the direct
 // get API has no reading of headers alone.
-func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, max int) ([]relay.Entry, error) {
+func (j *journal) Lane(ctx context.Context, lane string, urgent bool, from, through uint64, max int) ([]relay.Entry, error) {
+	return j.find(ctx, laneFilter(j.token, lane, urgent), from, through, max, func(relay.Entry) bool { return true })
+}
+
+// Scheduled reads what has a time: of the urgent messages only some have.
+func (j *journal) Scheduled(ctx context.Context, urgent bool, from, through uint64, max int) ([]relay.Entry, error) {
+	mark := markScheduled
+	if urgent {
+		mark = markUrgent
+	}
+	return j.find(ctx, markFilter(j.token, mark), from, through, max, func(e relay.Entry) bool { return !e.NotBefore.IsZero() })
+}
+
+// find reads the entries of a filter that are to be kept.
+func (j *journal) find(ctx context.Context, filter string, from, through uint64, max int, keep func(relay.Entry) bool) ([]relay.Entry, error) {
 	var entries []relay.Entry
 	for len(entries) < max {
-		batch, more, err := j.laneBatch(ctx, lane, from, max-len(entries))
+		batch, more, err := j.batch(ctx, filter, from, max-len(entries))
 		if err != nil {
 			return nil, err
 		}
@@ -143,11 +157,13 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 			if s.sequence > through {
 				return entries, nil
 			}
-			e, err := newEntry(s.subject, s.sequence, s.at)
+			e, err := newEntry(s.subject, s.header, s.sequence, s.at)
 			if err != nil {
 				return nil, err
 			}
-			entries = append(entries, e)
+			if keep(e) {
+				entries = append(entries, e)
+			}
 			from = s.sequence + 1
 		}
 		if !more || len(batch) == 0 {
@@ -157,23 +173,47 @@ func (j *journal) Lane(ctx context.Context, lane string, from, through uint64, m
 	return entries, nil
 }
 
-// laneBatch is one call of Lane, with a time of its own: a lane may be long and
-// the way to the broker slow.
-func (j *journal) laneBatch(ctx context.Context, lane string, from uint64, max int) ([]*stored, bool, error) {
+// batch is one call of find, with a time of its own: a lane may be long and the
+// way to the broker slow.
+func (j *journal) batch(ctx context.Context, filter string, from uint64, max int) ([]*stored, bool, error) {
 	ctx, cancel, err := j.c.call(ctx)
 	if err != nil {
 		return nil, false, err
 	}
 	defer cancel()
-	return getBatch(ctx, j.c.nc, apiGet(j.stream), laneFilter(j.token, lane), from, min(max, batchSize))
+	return getBatch(ctx, j.c.nc, apiGet(j.stream), filter, from, min(max, batchSize))
 }
 
-func newEntry(subject string, sequence uint64, at time.Time) (relay.Entry, error) {
-	_, lane, route, err := parseMessageSubject(subject)
+// newEntry is what subject and headers say. A time that cannot be read counts for
+// none here: the envelope is refused when the message is opened.
+func newEntry(subject string, h nats.Header, sequence uint64, at time.Time) (relay.Entry, error) {
+	n, err := parseMessageSubject(subject)
 	if err != nil {
 		return relay.Entry{}, err
 	}
-	return relay.Entry{Sequence: sequence, Lane: lane, Route: unique.Make(route).Value(), Accepted: at}, nil
+	e := relay.Entry{Sequence: sequence, Lane: n.lane, Route: unique.Make(n.route).Value(), Accepted: at, Urgent: n.mark == markUrgent, ID: n.id}
+	e.NotBefore, e.Expires, _ = relay.EnvelopeTimes(h)
+	e.Describe(h)
+	return e, nil
+}
+
+// Newest asks the edge itself: what it was told last is not in the journal yet,
+// or not for good.
+func (j *journal) Newest(ctx context.Context, r relay.NewestRequest) (relay.NewestReply, error) {
+	var reply relay.NewestReply
+	question, err := json.Marshal(r)
+	if err != nil {
+		return reply, err
+	}
+	ctx, cancel, err := j.c.call(ctx)
+	if err != nil {
+		return reply, err
+	}
+	defer cancel()
+	if err := j.c.ask(ctx, newestSubject(j.queue.Destination), question, &reply); err != nil {
+		return reply, fmt.Errorf("ask the edge what is newest: %w", err)
+	}
+	return reply, nil
 }
 
 // Record stores an event. One that is stored twice counts once.

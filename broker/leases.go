@@ -37,7 +37,8 @@ type slot struct {
 	down     string       // why the circuit is not closed
 	since    time.Time    // since when, by the edge's clock; zero while it is closed
 	pause    *relay.Pause // nil: not paused
-	hold     *hold        // nil: none
+	hold     *heed        // of a hold; nil: none
+	pausing  *heed        // of the last pause
 }
 
 func openLeases(ctx context.Context, b *Broker) (*leases, error) {
@@ -173,11 +174,24 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		if granted {
 			s.heard(r, r.Queues[token])
 			s.hold.tell(r.Session)
+			s.pausing.tell(r.Session)
 		}
-		reply.Grants = append(reply.Grants, relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
-			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil})
+		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
+			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil}
+		if granted {
+			l.b.accounts[destination].tellUrgent(&g, r.Queues[token])
+		}
+		reply.Grants = append(reply.Grants, g)
 	}
+	reply.Now = time.Now()
 	return reply
+}
+
+// nudge has the drains of a destination ask at once.
+func (l *leases) nudge(destination string) {
+	if err := l.b.nc.Publish(nudgeSubject(destination), nil); err != nil {
+		l.b.log.Debug().Err(err).Msg("the drains learn of the news with their next renewal")
+	}
 }
 
 // heard keeps what the holder says of itself.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -59,7 +60,7 @@ func (l *listing) newestFirst(ctx context.Context, f relay.MessageFilter) error 
 	if sequences, ok := l.known(f.State); ok {
 		return l.pick(ctx, sequences, first)
 	}
-	filter, narrow := l.filter(f)
+	filters, narrow := l.filters(f)
 	size := uint64(max(1000, 4*l.limit))
 	for last >= first && last > 0 && len(l.rows) < l.limit && l.budget > 0 {
 		if !narrow { // each sequence is one envelope to read
@@ -68,7 +69,7 @@ func (l *listing) newestFirst(ctx context.Context, f relay.MessageFilter) error 
 		from := max(first, last-min(last, size)+1)
 		newer := l.rows
 		l.rows = nil
-		if err := l.read(ctx, filter, from, int(size), &last); err != nil {
+		if err := l.read(ctx, filters, from, int(size), &last); err != nil {
 			return err
 		}
 		slices.Reverse(l.rows)
@@ -79,16 +80,16 @@ func (l *listing) newestFirst(ctx context.Context, f relay.MessageFilter) error 
 	return nil
 }
 
-// filter is that of the subjects that fit; empty, and not narrow, for all: the
+// filters are those of the subjects that fit; none, and not narrow, for all: the
 // broker need not look at the subjects then.
-func (l *listing) filter(f relay.MessageFilter) (filter string, narrow bool) {
+func (l *listing) filters(f relay.MessageFilter) (filters []string, narrow bool) {
 	switch {
 	case f.Host != "":
-		return messageFilter(l.queue.Token(), relay.LaneToken(f.Host, ""), f.Route), true
+		return messageFilters(l.queue.Token(), relay.LaneToken(f.Host, ""), f.Route), true
 	case f.Route != "":
-		return messageFilter(l.queue.Token(), "", f.Route), true
+		return messageFilters(l.queue.Token(), "", f.Route), true
 	default:
-		return "", false
+		return nil, false
 	}
 }
 
@@ -98,6 +99,9 @@ func (l *listing) known(s relay.State) (sequences []uint64, ok bool) {
 	if s == relay.Delivering {
 		drain, _ := l.b.leases.holder(l.queue)
 		return slices.Sorted(slices.Values(drain.status.Underway)), true
+	}
+	if s == relay.Scheduled {
+		return l.b.accounts[l.queue.Destination].scheduled(l.queue), true
 	}
 	l.b.accounts[l.queue.Destination].view(l.queue, func(ledger *relay.Ledger) { sequences, ok = ledger.Sequences(s) })
 	return sequences, ok
@@ -149,8 +153,8 @@ func (l *listing) span(ctx context.Context, f relay.MessageFilter) (first, last 
 
 // read adds the rows from a sequence on, through another where one is given,
 // until there are as many as wanted or the budget is used up.
-func (l *listing) read(ctx context.Context, filter string, from uint64, wanted int, through *uint64) error {
-	return l.b.walk(ctx, journalStream(l.queue), filter, from, func(s *stored) bool {
+func (l *listing) read(ctx context.Context, filters []string, from uint64, wanted int, through *uint64) error {
+	return l.b.walk(ctx, journalStream(l.queue), filters, from, func(s *stored) bool {
 		if through != nil && s.sequence > *through {
 			return false
 		}
@@ -175,7 +179,7 @@ func (l *listing) add(s *stored) {
 // summary is a message's row, with its state from the account.
 func (b *Broker) summary(q relay.Queue, m *relay.Message, size int) relay.MessageSummary {
 	row := relay.MessageSummary{ID: m.ID, Organization: q.Organization, Destination: q.Destination, Route: m.Route, Lane: m.Lane,
-		Sequence: m.Sequence, AcceptedAt: m.Stored.UTC(), Bytes: size}
+		Sequence: m.Sequence, AcceptedAt: m.Stored.UTC(), Bytes: size, NotBefore: given(m.NotBefore), Expires: given(m.Expires), Urgent: m.Urgent}
 	b.accounts[q.Destination].view(q, func(l *relay.Ledger) {
 		row.State = l.State(m.Sequence)
 		if wait, waits := l.Waiting(m.Sequence); waits {
@@ -183,6 +187,9 @@ func (b *Broker) summary(q relay.Queue, m *relay.Message, size int) relay.Messag
 			row.Attempts, row.NextAttempt, row.Reason = wait.Attempts, &next, wait.Reason
 		}
 	})
+	if row.State == relay.Queued && m.ScheduledAt(time.Now()) {
+		row.State = relay.Scheduled
+	}
 	if !row.State.Settled() && b.underway(q, m.Sequence, row.NextAttempt) {
 		row.State, row.NextAttempt = relay.Delivering, nil
 	}

@@ -54,7 +54,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	drain, held := b.leases.holder(q)
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
-		Delivering: uint64(max(0, drain.status.Delivering)), RetriesHeld: uint64(max(0, drain.status.Held)),
+		Delivering: uint64(max(0, drain.status.Delivering)), RetriesHeld: uint64(max(0, drain.status.Held)), Scheduled: a.scheduledCount(q),
 		Bytes: state.Bytes, QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
 		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
 	s.SetTotals(counts.Totals)
@@ -65,6 +65,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 		s.BreakerSince = &since
 	}
 	s.Delivering = min(s.Delivering, s.Pending) // what a drain said a moment ago
+	s.Scheduled = min(s.Scheduled, s.Pending)   // what was stored since the question
 	if s.Pending > 0 {
 		oldest, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: floor + 1})
 		if err == nil {
@@ -99,6 +100,9 @@ func (b *Broker) Message(ctx context.Context, id string) (relay.MessageStatus, e
 	if !s.InJournal && len(s.Events) == 0 {
 		return s, relay.Refuse(relay.CodeNotFound, "there is no message %q, or it was settled so long ago that its record is gone", id)
 	}
+	if s.State == relay.Queued && s.NotBefore != nil && s.NotBefore.After(time.Now()) {
+		s.State = relay.Scheduled
+	}
 	if !s.State.Settled() && b.underway(q, s.Sequence, s.NextAttempt) {
 		s.State, s.NextAttempt = relay.Delivering, nil
 	}
@@ -116,6 +120,16 @@ func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
 	at := m.Stored.UTC()
 	s.InJournal, s.Route, s.Lane, s.Key, s.Sequence, s.AcceptedAt = true, m.Route, m.Lane, m.Key, m.Sequence, &at
 	s.Bytes, s.Digest, s.ReplayedFrom, s.Durability = len(m.Body), m.Digest, m.ReplayedFrom, c.String()
+	s.NotBefore, s.Expires, s.Urgent = given(m.NotBefore), given(m.Expires), m.Urgent
+}
+
+// given is a time that a message was given; nil: none.
+func given(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }
 
 // history adds the events of the message: the last one that changed anything is
@@ -126,6 +140,9 @@ func (b *Broker) history(ctx context.Context, q relay.Queue, s *relay.MessageSta
 		e, err := relay.DecodeEvent(m.data)
 		if err != nil || e.ID != s.ID || (s.Sequence != 0 && e.Sequence != s.Sequence) {
 			return nil //nolint:nilerr // another message's, or unreadable: the accounts have logged it
+		}
+		if b.accounts[q.Destination].refuses(q, e) {
+			return nil // of a message that had this id and sequence before a power cut took it
 		}
 		s.Sequence = e.Sequence
 		s.Events = append(s.Events, eventStatus(e, m.at))
@@ -177,7 +194,7 @@ func (b *Broker) lettersOf(ctx context.Context, q relay.Queue, f relay.DeadLette
 		return nil, err
 	}
 	var letters []relay.DeadLetter
-	err := b.walk(ctx, deadStream(q.Organization), deadSubject(q, "*"), 1, func(s *stored) bool {
+	err := b.walk(ctx, deadStream(q.Organization), []string{deadSubject(q, "*")}, 1, func(s *stored) bool {
 		l, _, err := s.letter()
 		if err != nil {
 			b.log.Error().Err(err).Uint64("letter", s.sequence).Msg("a dead letter cannot be read")
@@ -246,14 +263,22 @@ func letterError(err error, id string) error {
 	}
 }
 
-// Replay accepts a letter again. The new message's id follows from the letter's,
+// Replay accepts a letter again, unless a newer message says what is so now. The new message's id follows from the letter's,
 // so that a replay that was cut short can be given again.
 func (b *Broker) Replay(ctx context.Context, id string) (relay.Receipt, error) {
 	l, m, q, err := b.openLetter(ctx, id)
 	if err != nil {
 		return relay.Receipt{}, err
 	}
+	m.Origin = orElse(m.Origin, l.Sequence)
+	if by, outdated, err := b.outdated(ctx, q, m); err != nil || outdated {
+		if err != nil {
+			return relay.Receipt{}, unavailable(err)
+		}
+		return b.replaceLetter(ctx, q, l, by)
+	}
 	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore = relay.ReplayID(q, id), id, time.Now(), false
+	m.NotBefore, m.Expires = time.Time{}, time.Time{} // what was too late is wanted now
 	receipt, err := b.acceptReplay(ctx, m)
 	if err != nil {
 		return receipt, err

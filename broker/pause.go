@@ -19,7 +19,31 @@ func (b *Broker) Pause(ctx context.Context, q relay.Queue, by, reason string) er
 	if err != nil {
 		return err
 	}
-	return b.setPause(ctx, q, &p)
+	if err := b.setPause(ctx, q, &p); err != nil {
+		return err
+	}
+	b.leases.awaitPaused(ctx, q)
+	return nil
+}
+
+// pauseHeeded is how long Pause waits for the drain to heed it. One that does not
+// answer ends with its lease.
+const pauseHeeded = 2 * time.Second
+
+// awaitPaused waits until the drain of a queue begins no attempt any more.
+func (l *leases) awaitPaused(ctx context.Context, q relay.Queue) {
+	ctx, cancel := context.WithTimeout(ctx, pauseHeeded)
+	defer cancel()
+	l.mu.Lock()
+	s := l.slots[q.Token()]
+	if s.pausing == nil || s.pausing.over() {
+		s.pausing = newHeed()
+	}
+	h := s.pausing
+	l.mu.Unlock()
+	if err := l.awaitHeed(ctx, q, h); err != nil {
+		l.b.log.Warn().Str("queue", q.String()).Msg("the drain has not confirmed yet that it is paused; it learns of it when it asks again")
+	}
 }
 
 // Resume ends a pause.
@@ -76,7 +100,7 @@ func (l *leases) setPause(ctx context.Context, q relay.Queue, p *relay.Pause) er
 		return err
 	}
 	l.slots[q.Token()].pause = p
-	l.nudge(q)
+	l.nudge(q.Destination)
 	return nil
 }
 

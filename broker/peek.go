@@ -22,7 +22,7 @@ func (b *Broker) Peek(ctx context.Context, q relay.Queue, o relay.PeekOptions) (
 	if err != nil {
 		return list, unavailable(err)
 	}
-	if err := l.read(ctx, "", floor+1, l.limit, nil); err != nil {
+	if err := l.read(ctx, nil, floor+1, l.limit, nil); err != nil {
 		return list, unavailable(err)
 	}
 	list.Messages = append(list.Messages, l.rows...)

@@ -76,7 +76,7 @@ func (a *auditor) readMessages(ctx context.Context) error {
 	if len(a.messages.of) == 0 {
 		return nil
 	}
-	return a.b.walk(ctx, journalStream(a.queue), "", a.messages.from, func(s *stored) bool {
+	return a.b.walk(ctx, journalStream(a.queue), nil, a.messages.from, func(s *stored) bool {
 		if s.sequence > a.journal.LastSeq {
 			return false
 		}
@@ -88,12 +88,12 @@ func (a *auditor) readMessages(ctx context.Context) error {
 
 // printOfSubject reads the id from the subject of a message.
 func printOfSubject(subject string) uint32 {
-	id, _, route, err := parseMessageSubject(subject)
+	name, err := parseMessageSubject(subject)
 	switch {
 	case err != nil:
 		return printOf(strings.ToUpper(subject)) // no id is like it
-	case route == voidRoute:
+	case name.route == voidRoute:
 		return printVoid
 	}
-	return printOf(id)
+	return printOf(name.id)
 }

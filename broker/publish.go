@@ -88,7 +88,7 @@ func plainAck(answer []byte) (sequence uint64, ok bool) {
 	return sequence, err == nil && sequence > 0
 }
 
-// storeMessage publishes a message of a queue.
+// storeMessage publishes a message of a queue, which gets its sequence.
 func storeMessage(ctx context.Context, nc *nats.Conn, m *relay.Message, once bool) error {
 	header, err := relay.EncodeEnvelope(m)
 	if err != nil {
@@ -103,6 +103,6 @@ func storeMessage(ctx context.Context, nc *nats.Conn, m *relay.Message, once boo
 		queue, own, _ := relay.ParseID(m.ID)
 		expectNew(msg, idFilter(queue, own))
 	}
-	_, err = publish(ctx, nc, msg, m.Body)
+	m.Sequence, err = publish(ctx, nc, msg, m.Body)
 	return err
 }

@@ -145,6 +145,6 @@ func (j *journal) entry(msg *nats.Msg) (e relay.Entry, heartbeat bool, err error
 		return e, false, fmt.Errorf("%w: %d follows %d", errGap, meta.Sequence.Consumer, j.last)
 	}
 	j.last = meta.Sequence.Consumer
-	e, err = newEntry(msg.Subject, meta.Sequence.Stream, meta.Timestamp)
+	e, err = newEntry(msg.Subject, msg.Header, meta.Sequence.Stream, meta.Timestamp)
 	return e, false, err
 }

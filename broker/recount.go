@@ -152,15 +152,16 @@ func (a *auditor) checkJournal(ctx context.Context) error {
 // left now: others were trimmed meanwhile, and so were settled.
 func (a *auditor) checkHoles(first uint64) {
 	missing := map[uint64]bool{}
-	for _, gone := range a.journal.Deleted {
-		missing[gone] = true
-	}
-	a.messages.absent(func(sequence uint64) { missing[sequence] = true })
-	for sequence := range missing {
-		if sequence >= first && !a.ledger.Settled(sequence) {
+	look := func(sequence uint64) {
+		if sequence >= first && !a.ledger.Settled(sequence) && !missing[sequence] && len(missing) < relay.MaxAuditFindings {
+			missing[sequence] = true
 			a.find(sequence, "", "it is not settled, and the journal does not hold it any more")
 		}
 	}
+	for _, gone := range a.journal.Deleted {
+		look(gone)
+	}
+	a.messages.absent(look)
 	if lost := a.journal.Lost; lost != nil && len(lost.Msgs) > 0 {
 		a.find(lost.Msgs[0], "", "the broker reports %d messages lost by a damaged block", len(lost.Msgs))
 	}

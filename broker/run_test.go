@@ -62,6 +62,29 @@ func TestAnEventOfAnEarlierRunAboutALostMessage(t *testing.T) {
 	require.EqualValues(t, 2, balanced(t, b).Refused)
 }
 
+// A message that was lost and is sent again with its key may get its id and its
+// sequence too. What is recorded late of the first one is not counted either: at
+// any time, by any reader, the answer is the same.
+func TestAnEventOfAnEarlierRunAboutTheSameKey(t *testing.T) {
+	dir := stateDir(t)
+	b := open(t, dir, nil)
+	accept(t, b, message("a", "", "kept"))
+	cut := copyState(t, dir)
+	lost := accept(t, b, message("a", "key", "lost"))
+	b.Close()
+	b = open(t, cut, nil)
+	require.Equal(t, lost.ID, accept(t, b, message("a", "key", "lost")).ID)
+	require.NoError(t, broker.Record(t.Context(), b, queue, relay.Event{Sequence: 2, ID: lost.ID, State: relay.Delivered, Attempt: 1, Epoch: 1, Run: 1}))
+	require.EqualValues(t, 1, balanced(t, b).Refused)
+	m, err := b.Message(t.Context(), lost.ID)
+	require.NoError(t, err)
+	require.Equal(t, relay.Queued, m.State)
+	d := newDestination(delivered)
+	drain(t, b, d, nil)
+	status(t, b, settled)
+	require.Equal(t, []string{"kept", "lost"}, d.bodies())
+}
+
 // The same with everything real: a far drain is in the middle of an attempt when
 // the edge loses power and the message, lives on, and records it late.
 func TestAFarDrainThatOutlivesItsEdge(t *testing.T) {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"regexp"
@@ -17,7 +18,7 @@ import (
 // Everything that has a name in the broker gets it here and nowhere else:
 //
 //	stream               subjects                                     what
-//	Q_<slug>_<queue>     relay.<queue>.<id>.<lane>.<route>            journal of a queue
+//	Q_<slug>_<queue>     relay.<queue>.<id>.<lane>.<route>[.<mark>]   journal of a queue
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
@@ -25,6 +26,7 @@ import (
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
+// <mark> is on few messages, which are found by it among a million others.
 const (
 	kvBucket     = "relay"
 	kvStream     = "KV_" + kvBucket
@@ -87,33 +89,71 @@ func messageSubject(m *relay.Message) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("message id %q is malformed", m.ID)
 	}
-	return "relay." + queue + "." + own + "." + relay.LaneToken(m.Lane, m.ID) + "." + m.Route, nil
+	subject := "relay." + queue + "." + own + "." + relay.LaneToken(m.Lane, m.ID) + "." + m.Route
+	switch {
+	case m.Urgent:
+		return subject + "." + markUrgent, nil
+	case !m.NotBefore.IsZero():
+		return subject + "." + markScheduled, nil
+	default:
+		return subject, nil
+	}
 }
+
+// The marks: of urgent messages, scheduled or not, and of scheduled bulk.
+const (
+	markUrgent    = "u"
+	markScheduled = "s"
+)
 
 // idFilter matches the one message with this id.
 func idFilter(queueToken, own string) string { return "relay." + queueToken + "." + own + ".>" }
 
-// messageFilter matches the messages of a lane and a route; empty: of any.
-func messageFilter(queueToken, lane, route string) string {
+// messageFilters match the messages of a lane and a route, marked or not; empty:
+// of any.
+func messageFilters(queueToken, lane, route string) []string {
 	if lane == "" {
 		lane = "*"
 	}
 	if route == "" {
-		route = "*"
+		return []string{"relay." + queueToken + ".*." + lane + ".>"}
 	}
-	return "relay." + queueToken + ".*." + lane + "." + route
+	filter := "relay." + queueToken + ".*." + lane + "." + route
+	return []string{filter, filter + ".*"}
 }
 
-// laneFilter matches the messages of a lane.
-func laneFilter(queueToken, lane string) string { return messageFilter(queueToken, lane, "") }
+// laneFilter matches the messages of a lane that are urgent, or those that have
+// no mark.
+func laneFilter(queueToken, lane string, urgent bool) string {
+	filter := "relay." + queueToken + ".*." + lane + ".*"
+	if urgent {
+		return filter + "." + markUrgent
+	}
+	return filter
+}
+
+// markFilter matches the messages with a mark; empty: with any.
+func markFilter(queueToken, mark string) string {
+	return "relay." + queueToken + ".*.*.*." + cmp.Or(mark, "*")
+}
+
+// messageName is what the subject of a message says.
+type messageName struct{ id, lane, route, mark string }
 
 // parseMessageSubject is the inverse of messageSubject.
-func parseMessageSubject(subject string) (id, lane, route string, err error) {
+func parseMessageSubject(subject string) (n messageName, err error) {
 	p := strings.Split(subject, ".")
-	if len(p) != 5 || p[0] != "relay" {
-		return "", "", "", fmt.Errorf("%w: subject %q", relay.ErrEnvelope, subject)
+	switch {
+	case len(p) == 6:
+		n.mark = p[5]
+	case len(p) != 5:
+		return n, fmt.Errorf("%w: subject %q", relay.ErrEnvelope, subject)
 	}
-	return p[1] + "-" + p[2], p[3], p[4], nil
+	if p[0] != "relay" {
+		return n, fmt.Errorf("%w: subject %q", relay.ErrEnvelope, subject)
+	}
+	n.id, n.lane, n.route = p[1]+"-"+p[2], p[3], p[4]
+	return n, nil
 }
 
 // eventSubject spreads a queue's events over buckets by message id, so that the
@@ -156,6 +196,9 @@ func pauseKey(q relay.Queue) string { return "pause." + q.Destination + "." + q.
 
 func leaseSubject(destination string) string { return "relay-drain." + destination + ".lease" }
 
+// newestSubject is where the edge says what is the newest message of a place.
+func newestSubject(destination string) string { return "relay-drain." + destination + ".newest" }
+
 // reachSubject is where a drain asks how far its attempts may go.
 func reachSubject(destination string) string { return "relay-drain." + destination + ".reach" }
 
@@ -188,6 +231,7 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	consumer := consumerName(destination)
 	publish := []string{
 		leaseSubject(destination),
+		newestSubject(destination),
 		reachSubject(destination),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),

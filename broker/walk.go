@@ -11,12 +11,12 @@ import (
 // walkBatch is how many headers are asked for at one time.
 const walkBatch = 500
 
-// walk visits the messages from sequence from on that match filter, in order,
-// until visit returns false or there are no more. Bodies stay where they are:
+// walk visits the messages from sequence from on that match any of the filters
+// (none: all), in order, until visit returns false or there are no more. Bodies stay where they are:
 // that needs a consumer, which only the edge may make; it is in memory, and goes
 // away with the walk.
-func (b *Broker) walk(ctx context.Context, stream, filter string, from uint64, visit func(*stored) bool) error {
-	c, err := b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{FilterSubject: filter, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+func (b *Broker) walk(ctx context.Context, stream string, filters []string, from uint64, visit func(*stored) bool) error {
+	c, err := b.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq: max(1, from), AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, InactiveThreshold: time.Minute})
 	if err != nil {
 		return fmt.Errorf("read the headers of %s: %w", stream, err)

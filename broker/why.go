@@ -29,9 +29,12 @@ func (b *Broker) Why(ctx context.Context, id string) (relay.Explanation, error) 
 // lookAhead counts the pending messages of the lane before this one.
 func (b *Broker) lookAhead(ctx context.Context, q relay.Queue, c *relay.Case) error {
 	before := c.Message.Sequence - 1
-	l := &listing{b: b, queue: q, keep: pendingRow, budget: relay.MaxMessagesScanned}
-	filter := laneFilter(q.Token(), relay.LaneToken(c.Message.Lane, c.Message.ID))
-	if err := l.read(ctx, filter, c.Queue.Floor+1, relay.MaxAheadCounted, &before); err != nil || len(l.rows) == 0 {
+	blocks := func(m relay.MessageSummary) bool { // of the other class, or not due yet: it holds up nothing
+		return pendingRow(m) && m.State != relay.Scheduled && m.Urgent == c.Message.Urgent
+	}
+	l := &listing{b: b, queue: q, keep: blocks, budget: relay.MaxMessagesScanned}
+	filters := messageFilters(q.Token(), relay.LaneToken(c.Message.Lane, c.Message.ID), "")
+	if err := l.read(ctx, filters, c.Queue.Floor+1, relay.MaxAheadCounted, &before); err != nil || len(l.rows) == 0 {
 		return err
 	}
 	c.Ahead, c.AheadCount = &l.rows[0], len(l.rows)

@@ -103,7 +103,7 @@ func (p *purge) run(ctx context.Context, underway []uint64) error {
 	}
 	var failed error
 	seen := 0
-	err = p.b.walk(ctx, journalStream(p.queue), "", max(from+1, p.filter.From), func(s *stored) bool {
+	err = p.b.walk(ctx, journalStream(p.queue), nil, max(from+1, p.filter.From), func(s *stored) bool {
 		if seen++; seen > relay.MaxMessagesScanned || p.Discarded+p.Underway == relay.WithdrawBatch {
 			p.Next = s.sequence
 			return false

@@ -33,8 +33,12 @@ func enqueueCommand(p *program) *cobra.Command {
 	f.StringVar(&s.Key, "key", "", "idempotency `KEY` (default: as the route derives it, else none)")
 	f.StringVar(&s.OrderingKey, "ordering-key", "", "messages with one `KEY` are delivered in order, one at a time (default: as the route finds it)")
 	f.StringVar(&s.ContentType, "content-type", "", "media `TYPE` of the body (default: the route's own, else application/octet-stream)")
+	f.StringVar(&s.NotBefore, "not-before", "", "deliver not before this `TIME`: 2006-01-02T15:04:05Z, or from now: 90s, 2h (default: at once)")
+	f.StringVar(&s.Expires, "expires", "", "deliver before this `TIME` or not at all: 2006-01-02T15:04:05Z, or from now: 90s, 2h (default: the route's maximum age)")
+	f.StringVar(&s.Priority, "priority", "", "`CLASS`: urgent, before the bulk of the queue, or bulk (default: as the route has it)")
 	operatorFlags(c)
 	complete(c, "route", known(routeNames()))
+	complete(c, "priority", known([]string{"urgent", "bulk"}))
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var err error
 		if s.Queue, err = parseQueueArg(args[0]); err != nil {

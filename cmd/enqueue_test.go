@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +34,35 @@ func TestEnqueue(t *testing.T) {
 	p.read(&s, "message", "show", id)
 	require.Equal(t, []string{"message", "orders", "k2"}, []string{s.Route, s.Lane, s.Key})
 	require.EqualValues(t, 2, p.accepted())
+}
+
+// TestEnqueueTimes: the flags are the headers, and what they did is shown.
+func TestEnqueueTimes(t *testing.T) {
+	p := startServe(t)
+	file := filepath.Join(t.TempDir(), "m")
+	require.NoError(t, os.WriteFile(file, []byte("x"), 0o600))
+	out, errs, code := p.ask("enqueue", "default/foreman", file, "--not-before", "2h", "--expires", "3h", "--priority", "urgent", "-q")
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	var s relay.MessageStatus
+	p.read(&s, "message", "show", id)
+	require.Equal(t, relay.Scheduled, s.State)
+	require.True(t, s.Urgent)
+	require.Equal(t, time.Hour, s.Expires.Sub(*s.NotBefore))
+	out, _, _ = p.ask("message", "show", id)
+	require.Regexp(t, `(?m)^state +scheduled$`, out)
+	require.Regexp(t, `(?m)^priority +urgent\nnot before +2\d{3}-`, out)
+	out, _, _ = p.ask("message", "why", id)
+	require.Contains(t, out, "It is due at ")
+	out, _, _ = p.ask("message", "ls", "--state", "scheduled", "-o", "name")
+	require.Equal(t, id+"\n", out)
+	var q relay.QueueStatus
+	p.read(&q, "queue", "show", "default/foreman")
+	require.Equal(t, []uint64{1, 1}, []uint64{q.Pending, q.Scheduled})
+
+	_, errs, code = p.ask("enqueue", "default/foreman", file, "--expires", "soon")
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, `header Relay-Expires: "soon" is no time`)
 }
 
 // TestEnqueueDelivers to the path that was given.

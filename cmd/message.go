@@ -25,10 +25,10 @@ func messageList(p *program) *cobra.Command {
 			relay.MaxMessagesScanned)}
 	queue, limit, since := queueFlag(p, c), limitFlag(c, relay.DefaultMessageLimit), sinceFlag(c, "accepted")
 	f := c.Flags()
-	state := f.String("state", "", "only in this `STATE`: queued, delivering, waiting, delivered, dead, superseded, cancelled, discarded, duplicate")
+	state := f.String("state", "", "only in this `STATE`: scheduled, queued, delivering, waiting, delivered, dead, superseded, cancelled, discarded, duplicate")
 	route := f.String("route", "", "only of this `ROUTE`")
 	host := f.String("host", "", "only of this `HOST` (ordering key)")
-	complete(c, "state", known([]string{"queued", "delivering", "waiting", "delivered", "dead", "superseded", "cancelled", "discarded", "duplicate"}))
+	complete(c, "state", known([]string{"scheduled", "queued", "delivering", "waiting", "delivered", "dead", "superseded", "cancelled", "discarded", "duplicate"}))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		f := relay.MessageFilter{State: relay.State(*state), Route: *route, Host: *host}
 		var err error
@@ -76,7 +76,17 @@ func messageListing() listing[relay.MessageSummary] {
 		{header: "FAILED", cell: func(m relay.MessageSummary) any { return m.Attempts }, wide: true},
 		{header: "NEXT", cell: func(m relay.MessageSummary) any { return orDash(when(m.NextAttempt)) }, wide: true},
 		{header: "REASON", cell: func(m relay.MessageSummary) any { return orDash(m.Reason) }, wide: true},
+		{header: "NOT BEFORE", cell: func(m relay.MessageSummary) any { return orDash(when(m.NotBefore)) }, wide: true},
+		{header: "EXPIRES", cell: func(m relay.MessageSummary) any { return orDash(when(m.Expires)) }, wide: true},
+		{header: "PRIORITY", cell: func(m relay.MessageSummary) any { return priority(m.Urgent) }, wide: true},
 	}}
+}
+
+func priority(urgent bool) string {
+	if urgent {
+		return "urgent"
+	}
+	return "bulk"
 }
 
 func messageShow(p *program) *cobra.Command {
@@ -101,7 +111,8 @@ func printMessage(out *printer, s relay.MessageStatus) error {
 	}
 	err := fields(out, s, s.ID, "id", s.ID, "queue", s.Organization+"/"+s.Destination, "state", stateCell(s.State), "reason", s.Reason, "route", s.Route,
 		"host", s.Lane, "key", fmt.Sprintf("%q", s.Key), "accepted", when(s.AcceptedAt), "sequence", s.Sequence, "bytes", s.Bytes, "sha256", s.Digest,
-		"durability", s.Durability, "attempts", attemptsOf(s), "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom,
+		"durability", s.Durability, "priority", priority(s.Urgent), "not before", when(s.NotBefore), "expires", when(s.Expires),
+		"attempts", attemptsOf(s), "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom,
 		"replaced by", s.ReplacedBy, "in the journal", journal)
 	if err != nil || !out.tabular() || len(s.Events) == 0 {
 		return err

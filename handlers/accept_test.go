@@ -63,6 +63,25 @@ func TestFacts(t *testing.T) {
 	require.Equal(t, queue.Token(), token)
 }
 
+// Foreman keeps facts by type: those of one type are not newer ones of another.
+func TestFactsOfEachTypeAreTheirOwn(t *testing.T) {
+	for body, want := range map[string]string{
+		facts: "",
+		`{"name":"a","facts":{"_type":"ansible","a":1}}`:  "ansible",
+		`{"name":"a","facts":{"a":{"_type":"deeper"}}}`:   "",
+		`{"name":"a","facts":{"_type":7},"_type":"x"}`:    "",
+		`{"name":"a","facts":{"_type":"x","_type":"y"}}`:  "y",
+		`{"name":"a","facts":{"_type":"foreman_salt  "}}`: "foreman_salt  ",
+	} {
+		b := newEdge(t, nil)
+		require.Equal(t, http.StatusAccepted, b.do(post(factsPath, body)).Code)
+		require.Equal(t, want, b.intake.one(t).Kind, body)
+	}
+	b := newEdge(t, nil)
+	require.Equal(t, http.StatusCreated, b.do(post(reportPath, report)).Code)
+	require.Empty(t, b.intake.one(t).Kind)
+}
+
 // TestKeyHeader: the header wins over the derived key.
 func TestKeyHeader(t *testing.T) {
 	b := newEdge(t, nil)

@@ -170,7 +170,7 @@ func decodeJSON(body []byte, shape *schemas.Shape) (any, error) {
 // and for its key.
 func shapeOf(r relay.Route) *schemas.Shape {
 	shape := schemas.ShapeOf(r.Schema)
-	for _, source := range slices.Concat(r.Lane.From, r.Key.From) {
+	for _, source := range slices.Concat(r.Lane.From, r.Key.From, r.Kind) {
 		switch {
 		case source.Names:
 			shape.WithNames(source.Pointer)

@@ -58,6 +58,7 @@ func (c *Client) Queue(ctx context.Context, q relay.Queue) (s relay.QueueStatus,
 func (c *Client) Enqueue(ctx context.Context, s relay.Submission) (r relay.Receipt, err error) {
 	h := http.Header{}
 	for name, value := range map[string]string{headerRoute: s.Route, headerPath: s.Path, headerKey: s.Key, headerOrderingKey: s.OrderingKey,
+		headerNotBefore: s.NotBefore, headerExpires: s.Expires, headerPriority: s.Priority,
 		"Content-Type": s.ContentType, "Content-Encoding": s.ContentEncoding} {
 		if value == "" {
 			continue

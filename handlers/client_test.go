@@ -96,7 +96,7 @@ func TestAdminQuery(t *testing.T) {
 		"/admin/v1/messages?since=noon":         "since must be a time",
 		"/admin/v1/messages?limit=-1":           "limit",
 		"/admin/v1/messages?queue=x":            "ORGANIZATION/DESTINATION",
-		"/admin/v1/messages?state=lost":         "choose one of queued, delivering",
+		"/admin/v1/messages?state=lost":         "choose one of scheduled, queued, delivering",
 		"/admin/v1/queues/a/b/peek?limit=x":     "limit",
 		"/admin/v1/dead-letters?queue=no-slash": "ORGANIZATION/DESTINATION",
 	} {

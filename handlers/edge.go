@@ -30,7 +30,8 @@ type EdgeOptions struct {
 	Organization string // of the host-facing routes
 	Routes       []relay.Route
 	Pass         PassOptions
-	MaxBody      int64 // bytes; a route's own limit may be lower
+	Policy       relay.Policy // of messages of no route; zero: DefaultPolicy
+	MaxBody      int64        // bytes; a route's own limit may be lower
 	BodyTimeout  time.Duration
 	Now          relay.Clock
 	Metrics      *Metrics
@@ -52,6 +53,9 @@ type Edge struct {
 func NewEdge(o EdgeOptions) *Edge {
 	if o.BodyTimeout == 0 {
 		o.BodyTimeout = DefaultBodyTimeout
+	}
+	if o.Policy.MaxAge == 0 {
+		o.Policy = relay.DefaultPolicy()
 	}
 	e := &Edge{EdgeOptions: o, shapes: map[string]*schemas.Shape{}, seconds: newSeconds(o.Now())}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
@@ -157,7 +161,7 @@ func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, error) {
 	name, err := single(h, headerRoute)
 	if err != nil || name == "" {
 		return relay.Route{Name: genericRoute, Method: http.MethodPost, MaxBody: e.MaxBody,
-			Reply: relay.Reply{Status: http.StatusAccepted}}, err
+			Reply: relay.Reply{Status: http.StatusAccepted}, Policy: e.Policy}, err
 	}
 	i := slices.IndexFunc(e.Routes, func(r relay.Route) bool { return r.Name == name && r.Destination == q.Destination })
 	if i < 0 {
@@ -194,13 +198,16 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	if err := takeHeaders(m, r, req); err != nil {
 		return err
 	}
+	if err := takeTimes(m, r, req.Header); err != nil {
+		return err
+	}
 	if err := e.aim(c, r, m); err != nil {
 		return err
 	}
 	if err := e.identify(m, r, req); err != nil {
 		return err
 	}
-	receipt, err := e.Intake.Accept(req.Context(), m)
+	receipt, err := e.accept(c, r, m)
 	if err != nil {
 		return err
 	}
@@ -208,7 +215,7 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	return reply(c, r.Reply, receipt)
 }
 
-// identify finds schema, lane and key, and from them the message's id.
+// identify finds schema, lane, kind and key, and from them the message's id.
 func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) error {
 	view, err := e.view(m, r, req)
 	if err != nil {
@@ -217,6 +224,7 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) erro
 	if m.Lane, err = laneOf(r.Lane, view, req.Header); err != nil {
 		return err
 	}
+	m.Kind = r.KindOf(view)
 	if m.Key, err = single(req.Header, headerKey); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ const (
 	headerKey         = "Idempotency-Key"
 	headerOrderingKey = "Relay-Ordering-Key"
 	headerPath        = "Relay-Path"
+	headerNotBefore   = "Relay-Not-Before"
+	headerExpires     = "Relay-Expires"
+	headerPriority    = "Relay-Priority"
 )
 
 // takeHeaders keeps what the destination needs of the request's headers. A body

@@ -31,6 +31,8 @@ func TestEnqueue(t *testing.T) {
 			relay.Submission{Queue: slashed, ContentType: "text/xml", ContentEncoding: "x-bzip2", Body: []byte("x")}},
 		"a route": {post(queuePath, report, "Relay-Route", "report"),
 			relay.Submission{Queue: queue, Route: "report", ContentType: "application/json", Body: []byte(report)}},
+		"times and priority": {post(queuePath, "{}", "Relay-Not-Before", "90s", "Relay-Expires", "2026-11-23T13:00:00Z", "Relay-Priority", "urgent"),
+			relay.Submission{Queue: queue, ContentType: "application/json", NotBefore: "90s", Expires: "2026-11-23T13:00:00Z", Priority: "urgent", Body: []byte("{}")}},
 		"a route in gzip": {post(queuePath, gzipped(t, facts), "Relay-Route", "facts", "Content-Encoding", "gzip"),
 			relay.Submission{Queue: queue, Route: "facts", ContentType: "application/json", ContentEncoding: "gzip", Body: []byte(gzipped(t, facts))}},
 	} {

@@ -57,6 +57,18 @@ func receiptOf(m *relay.Message) relay.Receipt {
 		AcceptedAt: m.Received, Location: "/relay/v1/messages/" + m.ID}
 }
 
+// Again knows what it was given with this id before.
+func (i *intake) Again(_ context.Context, m *relay.Message) (relay.Receipt, error) {
+	for _, first := range i.accepted() {
+		if first.ID == m.ID {
+			r := receiptOf(first)
+			r.Replayed = true
+			return r, nil
+		}
+	}
+	return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", m.ID)
+}
+
 func (i *intake) Message(_ context.Context, id string) (relay.MessageStatus, error) {
 	if i.status == nil {
 		return relay.MessageStatus{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", id)

@@ -39,6 +39,8 @@ type publicStatus struct {
 	NextAttempt *time.Time  `json:"next_attempt,omitempty"`
 	Reason      string      `json:"reason,omitempty"`
 	ReplacedBy  string      `json:"replaced_by,omitempty"`
+	NotBefore   *time.Time  `json:"not_before,omitempty"`
+	Expires     *time.Time  `json:"expires,omitempty"`
 }
 
 func (e *Edge) status(c echo.Context) error {
@@ -50,5 +52,5 @@ func (e *Edge) status(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, publicStatus{s.ID, s.State, s.AcceptedAt, s.Attempts, s.NextAttempt, s.Reason, s.ReplacedBy})
+	return c.JSON(http.StatusOK, publicStatus{s.ID, s.State, s.AcceptedAt, s.Attempts, s.NextAttempt, s.Reason, s.ReplacedBy, s.NotBefore, s.Expires})
 }

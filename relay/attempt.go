@@ -10,6 +10,7 @@ import (
 // decide, record, and only then let the lane go on.
 func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
 	m, ok := t.open(ctx, &e)
+	ok = ok && !t.replaced(ctx, e, m)
 	if ok && t.Valid() {
 		t.deliver(e, m, p)
 		return
@@ -25,7 +26,7 @@ func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
 func (t *term) open(ctx context.Context, e *Entry) (*Message, bool) {
 	m, err := t.fetch(ctx, *e)
 	if m != nil {
-		e.ID, e.Keyed = m.ID, m.Key != ""
+		e.ID, e.Keyed, e.Expires = m.ID, m.Key != "", m.Expires
 	}
 	switch {
 	case errors.Is(err, ErrMissing):
@@ -87,9 +88,9 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 	policy := t.Policy(m.Route)
 	start := t.Now()
 	var result Result
-	if start.Sub(e.Accepted) >= policy.MaxAge {
+	if end, _ := policy.end(e.Accepted, e.Expires); !start.Before(end) {
 		t.Gate.Drop(p)
-		result = Result{Class: ClassOutage} // past its age without a try: Decide makes it a dead letter
+		result = Result{Class: ClassOutage} // past its time without a try: Decide makes it a dead letter
 	} else {
 		result = t.try(policy, e, m, p, start)
 	}
@@ -98,7 +99,7 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		return
 	}
 	now := t.Now()
-	outcome := Decide(policy, Attempt{Accepted: e.Accepted, Failures: e.Failures, Slow: e.Slow}, result, now, t.jitter())
+	outcome := Decide(policy, Attempt{Accepted: e.Accepted, Failures: e.Failures, Slow: e.Slow, Expires: e.Expires}, result, now, t.jitter())
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
 }
@@ -137,12 +138,13 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 	}
 }
 
-// expire settles a message that was found past its maximum age.
+// expire settles a message that was found past the end of its time.
 func (t *term) expire(ctx context.Context, e Entry) {
 	if _, ok := t.open(ctx, &e); !ok {
 		return
 	}
-	o := Outcome{State: Dead, Reason: t.Policy(e.Route).ageReason()}
+	_, reason := t.Policy(e.Route).end(e.Accepted, e.Expires)
+	o := Outcome{State: Dead, Reason: reason}
 	t.settle(e, o, Result{})
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: e.Route, Outcome: o})
 }
@@ -160,7 +162,7 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Ambiguous: r.Ambiguous, Run: t.Term.Run,
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Link: o.Link, Ambiguous: r.Ambiguous, Run: t.Term.Run,
 		Failures: o.Failures, Slow: o.Slow, Pause: o.Pause}
 	if o.Cause != "" { // the letter would say it
 		event.Detail = Excerpt([]byte(o.Cause + ": " + r.Detail))

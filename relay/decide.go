@@ -16,8 +16,8 @@ const minDelay = time.Millisecond
 // Decide is the verdict on a message after an attempt. It is pure: jitter is in
 // [0, 1), now is the time of the verdict. Every delay d is 0 < d <= MaxDelay (or
 // what Retry-After asks for, up to MaxRetryAfter), and no next attempt lies
-// beyond the message's maximum age. Only ClassTransient counts against the
-// number of attempts.
+// beyond the end of the message's time: its maximum age, or what it was given.
+// Only ClassTransient counts against the number of attempts.
 func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcome {
 	switch r.Class {
 	case ClassDelivered:
@@ -30,9 +30,9 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	if r.Ambiguous && p.GiveUpAmbiguous {
 		return Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
 	}
-	deadline := a.Accepted.Add(p.MaxAge)
+	deadline, reason := p.end(a.Accepted, a.Expires)
 	if !now.Before(deadline) {
-		return tooOld(p, r)
+		return tooOld(reason, r)
 	}
 	var d time.Duration
 	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true, Failures: a.Failures}
@@ -62,9 +62,10 @@ func outage(a Attempt, r Result, now time.Time) Outcome {
 	return Outcome{State: Waiting, Reason: r.Reason, Next: now.Add(minDelay), Failures: a.Failures, Slow: a.Slow}
 }
 
-// tooOld is the end of a message that has reached its maximum age.
-func tooOld(p Policy, r Result) Outcome {
-	o := Outcome{State: Dead, Reason: p.ageReason()}
+// tooOld is the end of a message that has reached the end of its time; what had
+// to be mended first says more than that.
+func tooOld(reason string, r Result) Outcome {
+	o := Outcome{State: Dead, Reason: reason}
 	if r.Class == ClassDenied {
 		o.Reason = ReasonUnauthorized
 	}

@@ -108,6 +108,21 @@ func TestARouteThatIsNotTriedAgainWhenNobodyKnows(t *testing.T) {
 	require.Equal(t, Delivered, Decide(p, Attempt{Accepted: decideNow}, Result{Class: ClassDelivered, Ambiguous: true}, decideNow, 0).State)
 }
 
+// A message's own time holds where it is the earlier one, and no attempt is set
+// beyond it.
+func TestDecideByTheTimeThatAMessageWasGiven(t *testing.T) {
+	p := DefaultPolicy()
+	failed, soon := Result{Class: ClassTransient, RetryAfter: time.Minute}, decideNow.Add(3*time.Second)
+	a := Attempt{Accepted: decideNow.Add(-time.Minute), Expires: soon}
+	require.Equal(t, Outcome{State: Waiting, Next: soon, Counted: true, Failures: 1}, Decide(p, a, failed, decideNow, 0))
+	require.Equal(t, Outcome{State: Dead, Reason: ReasonExpired, Counted: true}, Decide(p, a, failed, soon, 0))
+	require.Equal(t, Outcome{State: Dead, Reason: ReasonExpired}, Decide(p, a, Result{Class: ClassOutage}, soon, 0))
+	require.Equal(t, Outcome{State: Delivered, Counted: true}, Decide(p, a, Result{Class: ClassDelivered}, soon, 0), "what was delivered was")
+	a.Expires = decideNow.Add(1000 * time.Hour)
+	old := a.Accepted.Add(p.MaxAge)
+	require.Equal(t, Outcome{State: Dead, Reason: ReasonMaxAge, Counted: true}, Decide(p, a, failed, old, 0), "it only shortens")
+}
+
 // Whatever the attempt, the jitter and the class: a delay is above zero, within
 // its cap, and never leads beyond the message's age.
 func TestDelaysStayWithinTheirBounds(t *testing.T) {

@@ -12,6 +12,10 @@ import (
 // renewals may fail before a lease ends.
 const renewEvery = LeaseTTL / 4
 
+// nudgePause is the least time between two renewals that the edge asks for: with
+// many urgent messages one renewal brings the news of all.
+const nudgePause = 10 * time.Millisecond
+
 // askAgain is the pause after a renewal that was not answered.
 const askAgain = 250 * time.Millisecond
 
@@ -56,6 +60,8 @@ type Drain struct {
 	edge  string           // the run of the edge that answered last
 
 	silence string // what was logged last of an edge that does not answer
+	asked   time.Time
+	clock   edgeClock
 }
 
 // NewDrain makes a drain; Run runs it.
@@ -90,6 +96,7 @@ func (d *Drain) pause(ctx context.Context) {
 	select {
 	case <-t.C:
 	case <-d.Nudged:
+		sleep(ctx, nudgePause-time.Since(d.asked))
 	case <-ctx.Done():
 	}
 }
@@ -98,7 +105,7 @@ func (d *Drain) pause(ctx context.Context) {
 // answer says. No answer: leases run out by themselves.
 func (d *Drain) renew(ctx, hard context.Context) {
 	sent := time.Now()
-	d.soon = renewEvery
+	d.soon, d.asked = renewEvery, sent
 	callCtx, cancel := context.WithTimeout(ctx, renewEvery)
 	defer cancel()
 	reply, err := d.Registrar.Lease(callCtx, d.request())
@@ -111,6 +118,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 		d.startOver()
 	}
 	d.edge = reply.Edge
+	d.clock.set(sent, time.Now(), reply.Now)
 	for _, g := range reply.Grants {
 		p := d.post(g.Queue)
 		if p == nil {
@@ -126,12 +134,16 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			d.soon = min(d.soon, g.Wait)
 			continue
 		}
-		if g.Paused || g.Hold { // the lease is kept: going on needs no takeover
+		if g.Hold { // the lease is kept: going on needs no takeover
 			p.lose()
 			continue
 		}
-		if !p.hold(ctx, hard, Term{Epoch: g.Epoch, Run: reply.Run, Valid: p.valid}, sent.Add(reply.TTL)) {
+		t := Term{Epoch: g.Epoch, Run: reply.Run, Valid: p.valid, Paused: g.Paused}
+		if !p.hold(ctx, hard, t, sent.Add(reply.TTL)) || !p.worker.Tell(g.UrgentAfter, g.UrgentThrough, g.Urgent) {
 			d.soon = min(d.soon, askAgain)
+		}
+		if len(g.Urgent) == MaxTold { // there may be more
+			d.soon = min(d.soon, nudgePause)
 		}
 	}
 }
@@ -164,8 +176,10 @@ func (d *Drain) request() LeaseRequest {
 		r.Down, r.DownFor = why, time.Since(since)
 	}
 	for token, p := range d.posts {
-		underway := p.worker.Underway()
-		r.Queues[token] = DrainStatus{Delivering: len(underway), Underway: underway, Held: p.worker.Held(), HeldBy: d.Gate.HeldBy(p.worker.Queue)}
+		status := p.worker.Status()
+		status.HeldBy = d.Gate.HeldBy(p.worker.Queue)
+		status.Underway = append(status.Underway, p.worker.Leaving()...) // so that nobody takes back what is being settled
+		r.Queues[token] = status
 	}
 	return r
 }
@@ -180,10 +194,13 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.Now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Budget: d.Budget}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Budget: d.Budget}}
 	d.posts[q.Token()] = p
 	return p
 }
+
+// now is the time by the edge's clock.
+func (d *Drain) now() time.Time { return d.clock.at(d.Now()) }
 
 // stop ends all terms and waits; false when attempts had to be cut off.
 func (d *Drain) stop(abort func()) bool {
@@ -226,6 +243,7 @@ type post struct {
 
 	mu     sync.Mutex
 	epoch  uint64
+	paused bool
 	until  time.Time // by this process's monotonic clock
 	expiry *time.Timer
 	cancel context.CancelFunc
@@ -234,15 +252,15 @@ type post struct {
 }
 
 // hold begins a term or prolongs the one that runs; false while another one
-// still ends.
+// still ends. A pause, and its end, is another term of the same lease.
 func (p *post) hold(ctx, hard context.Context, t Term, until time.Time) bool {
-	if p.running() && p.epochNow() != t.Epoch {
+	if p.running() && !p.serves(t.Epoch, t.Paused) {
 		p.lose()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runningLocked() {
-		if p.ending || p.epoch != t.Epoch || !p.expiry.Stop() { // it has just run out
+		if p.ending || !p.expiry.Stop() { // it has just run out
 			return false
 		}
 		p.until = until
@@ -251,7 +269,7 @@ func (p *post) hold(ctx, hard context.Context, t Term, until time.Time) bool {
 	}
 	p.ending = false
 	termCtx, cancel := context.WithCancel(ctx)
-	p.epoch, p.until, p.cancel, p.done = t.Epoch, until, cancel, make(chan struct{})
+	p.epoch, p.paused, p.until, p.cancel, p.done = t.Epoch, t.Paused, until, cancel, make(chan struct{})
 	p.expiry = time.AfterFunc(time.Until(until), cancel)
 	go func(done chan struct{}) {
 		defer close(done)
@@ -269,10 +287,12 @@ func (p *post) valid() bool {
 	return time.Now().Before(p.until)
 }
 
-func (p *post) epochNow() uint64 {
+// serves says whether the term is the one of this lease, paused or not as it is
+// now.
+func (p *post) serves(epoch uint64, paused bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.epoch
+	return p.epoch == epoch && p.paused == paused
 }
 
 func (p *post) running() bool {

@@ -2,77 +2,69 @@ package relay
 
 import "time"
 
-// retryTurn is how many first attempts come between two retries while both wait:
-// retries are a fifth of them then, and get so much however many there are.
+// retryTurn is how many first attempts of a class come between two retries while
+// both wait: retries are a fifth of them then, and get so much however many there
+// are.
 const retryTurn = 5
 
-// wakeDue puts a lane that is due for a retry before those that are ready, when
-// it is its turn. It returns whether any lane is ready, and else when the next
-// one will be (zero: unknown).
-func (x *index) wakeDue(now time.Time) (bool, time.Time) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.again) == 0 && (len(x.ready) == 0 || x.sinceRetry >= retryTurn) {
-		if l := x.nextDue(now); l != nil {
-			x.again, l.listed, x.sinceRetry = append(x.again, l), true, 0
-		}
+// wake puts a lane that is due for a retry before those that are ready, when it is
+// its turn.
+func (x *index) wake(c *class, now time.Time) {
+	if c.ready.first != nil && c.sinceRetry < retryTurn {
+		return
 	}
-	if len(x.ready)+len(x.again) > 0 {
-		return true, time.Time{}
+	if l := x.nextDue(c, now); l != nil {
+		c.ready.pushFront(l)
+		c.sinceRetry = -1 // it is counted itself when it is taken
 	}
-	return false, x.dueAt(now)
-}
-
-// takeAgain takes the lane whose turn it is for a retry; nil: there is none.
-func (x *index) takeAgain() *lane {
-	if len(x.again) == 0 {
-		x.sinceRetry++
-		return nil
-	}
-	l := x.again[0]
-	x.again, l.listed = x.again[:0], false
-	return l
 }
 
 // nextDue takes the lane whose head has been due for longest, parked or not, if
 // the budget has a retry for it.
-func (x *index) nextDue(now time.Time) *lane {
-	fromIndex := len(x.due) > 0 && !x.due[0].next.After(now)
-	fromParked := x.parkedDue(now) && (!fromIndex || x.parked.due[0].next < x.due[0].next.UnixNano())
+func (x *index) nextDue(c *class, now time.Time) *lane {
+	fromIndex := len(c.due) > 0 && c.due[0].next <= now.UnixNano()
+	fromParked := c.parkedDue(now) && (!fromIndex || c.parked.due[0].next < c.due[0].next)
 	switch {
 	case !fromIndex && !fromParked, !x.budget.Withdraw(now):
 		return nil
 	case fromParked:
-		return x.unpark(x.parked.due[0])
+		return x.unpark(c, c.parked.due[0])
 	default:
-		return x.due.popDue(now)
+		return c.due.popDue(now.UnixNano())
 	}
 }
 
-// dueAt is when the next lane may be woken; zero: nobody knows.
-func (x *index) dueAt(now time.Time) time.Time {
-	at := time.Time{}
-	if len(x.due) > 0 {
-		at = x.due[0].next
+// dueAt is when anything of the class is due next; 0: nothing is known. What is
+// scheduled or parked counts only while there is room for it.
+func (x *index) dueAt(c *class, now time.Time) int64 {
+	var at int64
+	if len(c.due) > 0 {
+		at = c.due[0].next
 	}
-	if p := x.parked.due; len(p) > 0 && x.roomForParked() && (at.IsZero() || p[0].next < at.UnixNano()) {
-		at = time.Unix(0, p[0].next)
+	if p := c.parked.due; len(p) > 0 && c.extra < c.beside && (at == 0 || p[0].next < at) {
+		at = p[0].next
 	}
-	if !at.IsZero() && !at.After(now) { // it is due, and the budget has nothing
-		return x.budget.again(now)
+	if at != 0 && at <= now.UnixNano() { // it is due, and the budget has nothing
+		at = x.budget.again(now).UnixNano()
+	}
+	if s := c.schedule.heap; len(s) > 0 && c.extra < c.beside && (at == 0 || s[0].due < at) {
+		at = s[0].due
 	}
 	return at
 }
 
 // held counts the lanes that are due and that the budget has nothing for.
-func (x *index) held(now time.Time) int {
+func (x *index) held(now time.Time) (n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.budget.Spent(now) {
 		return 0
 	}
-	return overdue(len(x.due), 0, func(i int) bool { return !x.due[i].next.After(now) }) +
-		overdue(len(x.parked.due), 0, func(i int) bool { return x.parked.due[i].next <= now.UnixNano() })
+	for _, c := range []*class{&x.urgent, &x.bulk} {
+		n += overdue(len(c.due), 0, func(i int) bool { return c.due[i].next <= now.UnixNano() })
+		n += overdue(len(c.parked.due), 0, func(i int) bool { return c.parked.due[i].next <= now.UnixNano() })
+	}
+	return n
 }
 
 // overdue counts what is due in a heap of n, from place i down.

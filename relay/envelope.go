@@ -36,6 +36,11 @@ const (
 	hdrDigest          = "Relay-Digest"
 	hdrReplayedFrom    = "Relay-Replayed-From"
 	hdrSettledBefore   = "Relay-Settled-Before"
+	hdrNotBefore       = "Relay-Not-Before"
+	hdrExpires         = "Relay-Expires"
+	hdrPriority        = "Relay-Priority"
+	hdrKind            = "Relay-Kind"
+	hdrOrigin          = "Relay-Origin"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 )
 
@@ -49,12 +54,12 @@ type textField struct {
 }
 
 // textFields are all there are: an array, because every message is encoded.
-func (m *Message) textFields() [14]textField {
+func (m *Message) textFields() [15]textField {
 	return [...]textField{
 		{hdrID, &m.ID}, {hdrOrganization, &m.Queue.Organization}, {hdrDestination, &m.Queue.Destination},
 		{hdrRoute, &m.Route}, {hdrLane, &m.Lane}, {hdrKey, &m.Key}, {hdrMethod, &m.Method}, {hdrPath, &m.Path},
 		{hdrContentType, &m.ContentType}, {hdrAccept, &m.Accept}, {hdrContentEncoding, &m.ContentEncoding},
-		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom},
+		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom}, {hdrKind, &m.Kind},
 	}
 }
 
@@ -90,7 +95,25 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 	if m.SettledBefore {
 		h[hdrSettledBefore] = []string{"yes"}
 	}
+	m.encodeTimes(h)
+	if m.Origin != 0 {
+		h[hdrOrigin] = []string{strconv.FormatUint(m.Origin, 10)}
+	}
 	return h, nil
+}
+
+// encodeTimes writes what few messages have.
+func (m *Message) encodeTimes(h map[string][]string) {
+	set := func(name string, t time.Time) {
+		if !t.IsZero() {
+			h[name] = []string{t.UTC().Format(time.RFC3339Nano)}
+		}
+	}
+	set(hdrNotBefore, m.NotBefore)
+	set(hdrExpires, m.Expires)
+	if m.Urgent {
+		h[hdrPriority] = []string{priorityUrgent}
+	}
 }
 
 func envelopeValue(what, value string) (string, error) {
@@ -123,10 +146,41 @@ func DecodeEnvelope(h map[string][]string, body []byte) (*Message, error) {
 		return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, hdrReceived, err)
 	}
 	m.Received = received
+	m.Urgent = first(h, hdrPriority) == priorityUrgent
+	if m.NotBefore, m.Expires, err = EnvelopeTimes(h); err != nil {
+		return nil, err
+	}
+	if origin := first(h, hdrOrigin); origin != "" {
+		if m.Origin, err = strconv.ParseUint(origin, 10, 64); err != nil {
+			return nil, fmt.Errorf("%w: header %s: %w", ErrEnvelope, hdrOrigin, err)
+		}
+	}
 	if queue, _, ok := ParseID(m.ID); !ok || queue != m.Queue.Token() {
 		return nil, fmt.Errorf("%w: id %q is none of queue %s", ErrEnvelope, m.ID, m.Queue)
 	}
 	return m, nil
+}
+
+// EnvelopeTimes reads, of an envelope, the times that a message was given; zero
+// where it was given none.
+func EnvelopeTimes(h map[string][]string) (notBefore, expires time.Time, err error) {
+	if notBefore, err = envelopeTime(h, hdrNotBefore); err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	expires, err = envelopeTime(h, hdrExpires)
+	return notBefore, expires, err
+}
+
+func envelopeTime(h map[string][]string, name string) (time.Time, error) {
+	v := first(h, name)
+	if v == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, v)
+	if err != nil {
+		return t, fmt.Errorf("%w: header %s: %w", ErrEnvelope, name, err)
+	}
+	return t, nil
 }
 
 // decodeKept reads the further headers that travel.

@@ -14,7 +14,9 @@ func sample() *Message {
 	return &Message{ID: KeyedID(q, "k\x1fey"), Queue: q, Route: "report", Lane: "höst.example.com", Key: "k\x1fey 100%", Method: "POST",
 		Path: "/api/config_reports?a=b%20c", ContentType: "application/json", Accept: "*/*, application/json,version=2", RequestID: "r",
 		Header:   map[string]string{"X-Forwarded-For": "192.0.2.1", "X-Rhn-Provisioning-Mac-0": "eth0 00:11 ü"},
-		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body")}
+		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body"),
+		NotBefore: time.Date(2026, 11, 25, 1, 2, 3, 4, time.UTC), Expires: time.Date(2026, 11, 26, 1, 2, 3, 4, time.UTC), Urgent: true,
+		Kind: "ünsible 100%", Origin: 1 << 60}
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
@@ -29,6 +31,13 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	got, err := DecodeEnvelope(h, m.Body)
 	require.NoError(t, err)
 	require.Equal(t, m, got)
+
+	var e Entry // what is read ahead of it
+	e.Describe(h)
+	require.Equal(t, Entry{Keyed: true, Kind: m.Kind}, e)
+	e = Entry{}
+	e.Describe(map[string][]string{})
+	require.Equal(t, Entry{}, e)
 }
 
 func TestEnvelopeRefuses(t *testing.T) {
@@ -38,7 +47,10 @@ func TestEnvelopeRefuses(t *testing.T) {
 		"no id":                func(h map[string][]string) { delete(h, hdrID) },
 		"another queue's id":   func(h map[string][]string) { h[hdrID] = []string{KeyedID(Queue{"other", "foreman"}, "k")} },
 		"no time":              func(h map[string][]string) { delete(h, hdrReceived) },
+		"an impossible origin": func(h map[string][]string) { h[hdrOrigin] = []string{"-1"} },
 		"an impossible kept":   func(h map[string][]string) { h[hdrKept+"X"] = []string{"%zz"} },
+		"an impossible expiry": func(h map[string][]string) { h[hdrExpires] = []string{"soon"} },
+		"an impossible due":    func(h map[string][]string) { h[hdrNotBefore] = []string{"soon"} },
 		"an impossible escape": func(h map[string][]string) { h[hdrLane] = []string{"%zz"} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,33 +10,43 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The model: a journal, and per lane what is left of it in order. The index is
-// driven through random reads, refills, attempts, outages and waits; whatever
-// happens, the head that it gives out is the lane's oldest unsettled message,
-// no lane has two, and the index stays within its bound.
+// The model: a journal, and per lane and class what is left of it in order. The
+// index is driven through random reads, refills, attempts, outages and waits, and
+// is told of urgent messages ahead; whatever happens, the head that it gives out
+// is due, and the lane's oldest unsettled message but for those that are
+// scheduled; no lane has two; and the index stays within its bound.
 func TestIndexKeepsLanesInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newIndexModel(t)
 		t.Repeat(map[string]func(*rapid.T){
-			"read": m.read, "refill": m.refill, "attempt": m.attempt, "settle": m.settle,
+			"read": m.read, "refill": m.refill, "attempt": m.attempt, "settle": m.settle, "tell": m.tell, "read told": m.readTold,
 			"outage": m.outage, "wait": m.wait, "pass time": m.passTime, "accept": m.accept, "": m.check,
 		})
 		m.finish(t)
 	})
 }
 
+// modelLane is an ordering key and a class.
+type modelLane struct {
+	key    string
+	urgent bool
+}
+
+func laneOf(e Entry) modelLane { return modelLane{e.Lane, e.Urgent} }
+
 type indexModel struct {
 	x       *index
 	limits  IndexLimits
 	journal []Entry
-	left    map[string][]uint64 // per lane, unsettled sequences in order
-	busy    map[string]Entry
+	left    map[modelLane][]uint64 // unsettled sequences in order
+	busy    map[modelLane]Entry
 	failed  map[uint64]int // failed attempts, by sequence
+	told    int            // messages of the journal that the index was told of, if they are urgent
 	now     time.Time
 }
 
 func newIndexModel(t *rapid.T) *indexModel {
-	m := &indexModel{left: map[string][]uint64{}, busy: map[string]Entry{}, failed: map[uint64]int{}, now: time.Unix(1e9, 0),
+	m := &indexModel{left: map[modelLane][]uint64{}, busy: map[modelLane]Entry{}, failed: map[uint64]int{}, now: time.Unix(1e9, 0),
 		limits: IndexLimits{Entries: rapid.IntRange(1, 12).Draw(t, "entries"), Lane: rapid.IntRange(1, 4).Draw(t, "lane"),
 			Parked: rapid.IntRange(0, 3).Draw(t, "parked")}}
 	m.x = newIndex(m.limits, 0, func(sequence uint64) bool { return sequence%7 == 0 })
@@ -47,10 +58,14 @@ func newIndexModel(t *rapid.T) *indexModel {
 
 func (m *indexModel) accept(t *rapid.T) {
 	for range rapid.IntRange(1, 5).Draw(t, "n") {
-		e := Entry{Sequence: uint64(len(m.journal) + 1), Lane: rapid.SampledFrom([]string{"a", "a", "a", "b", "c"}).Draw(t, "lane"), Accepted: m.now}
+		e := Entry{Sequence: uint64(len(m.journal) + 1), Lane: rapid.SampledFrom([]string{"a", "a", "a", "b", "c"}).Draw(t, "lane"), Accepted: m.now,
+			Urgent: rapid.SampledFrom([]bool{false, false, true}).Draw(t, "urgent")}
+		if rapid.IntRange(0, 2).Draw(t, "scheduled") == 0 {
+			e.NotBefore = m.now.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "ahead")) * time.Second)
+		}
 		m.journal = append(m.journal, e)
 		if e.Sequence%7 != 0 { // those are settled before the term
-			m.left[e.Lane] = append(m.left[e.Lane], e.Sequence)
+			m.left[laneOf(e)] = append(m.left[laneOf(e)], e.Sequence)
 		}
 	}
 }
@@ -64,7 +79,28 @@ func (m *indexModel) read(t *rapid.T) {
 	}
 }
 
+// tell is the edge's word of the urgent messages that were stored since the last.
+func (m *indexModel) tell(*rapid.T) {
+	var sequences []uint64
+	s := m.x.status()
+	for ; m.told < len(m.journal) && len(sequences) < s.UrgentRoom; m.told++ {
+		if e := m.journal[m.told]; e.Urgent && e.Sequence > s.Cursor {
+			sequences = append(sequences, e.Sequence)
+		}
+	}
+	m.x.tell(s.UrgentThrough, uint64(m.told), sequences)
+}
+
+func (m *indexModel) readTold(*rapid.T) {
+	if sequence, ok := m.x.nextTold(); ok {
+		m.x.takeAhead(m.journal[sequence-1])
+	}
+}
+
 func (m *indexModel) refill(t *rapid.T) {
+	if r, ok := m.x.nextSchedule(); ok {
+		m.readSchedule(t, r)
+	}
 	r, ok := m.x.nextRefill()
 	if !ok {
 		return
@@ -73,14 +109,37 @@ func (m *indexModel) refill(t *rapid.T) {
 		m.x.refillFailed(r)
 		return
 	}
-	var entries []Entry
+	entries := m.lane(r)
+	m.read(t) // the reader goes on meanwhile
+	m.x.refilled(r, entries)
+}
+
+// lane is what the journal answers to a refill.
+func (m *indexModel) lane(r refillRequest) (entries []Entry) {
 	for _, e := range m.journal {
-		if e.Lane == r.lane && e.Sequence >= r.from && e.Sequence <= r.through && len(entries) < m.limits.Lane {
+		if laneOf(e) == (modelLane{r.lane, r.urgent}) && e.Sequence >= r.from && e.Sequence <= r.through && len(entries) < m.limits.Lane &&
+			(e.Urgent || e.NotBefore.IsZero()) { // bulk with a time has another subject
 			entries = append(entries, e)
 		}
 	}
-	m.read(t) // the reader goes on meanwhile
-	m.x.refilled(r, entries)
+	return entries
+}
+
+// readSchedule answers in parts, between which others do something.
+func (m *indexModel) readSchedule(t *rapid.T, r scheduleRequest) {
+	var entries []Entry
+	for _, e := range m.journal {
+		if e.Urgent == r.urgent && !e.NotBefore.IsZero() && e.Sequence >= r.from && e.Sequence <= r.through {
+			entries = append(entries, e)
+		}
+	}
+	for len(entries) > 1 {
+		m.x.rescheduled(r, entries[:1], true)
+		entries = entries[1:]
+		m.read(t)
+		m.x.wakeDue(m.now)
+	}
+	m.x.rescheduled(r, entries, false)
 }
 
 func (m *indexModel) attempt(t *rapid.T) {
@@ -89,26 +148,39 @@ func (m *indexModel) attempt(t *rapid.T) {
 	if !ok {
 		return
 	}
-	if other, two := m.busy[e.Lane]; two {
-		t.Fatalf("lane %s has two attempts: %d and %d", e.Lane, other.Sequence, e.Sequence)
+	l := laneOf(e)
+	if other, two := m.busy[l]; two {
+		t.Fatalf("lane %v has two attempts: %d and %d", l, other.Sequence, e.Sequence)
 	}
-	if want := m.left[e.Lane][0]; e.Sequence != want {
-		t.Fatalf("lane %s: %d is tried, but %d is first", e.Lane, e.Sequence, want)
+	written := m.journal[e.Sequence-1]
+	if !slices.Contains(m.left[l], e.Sequence) {
+		t.Fatalf("lane %v: %d is tried, but is settled", l, e.Sequence)
 	}
-	if e.Next.After(m.now) {
+	if e.Next.After(m.now) || written.NotBefore.After(m.now) {
 		t.Fatalf("%d is tried before its time", e.Sequence)
+	}
+	if want := later(written.Accepted, written.NotBefore); !e.Accepted.Equal(want) {
+		t.Fatalf("the age of %d counts from %v, not from %v", e.Sequence, e.Accepted, want)
+	}
+	for _, s := range m.left[l] {
+		if s < e.Sequence && written.NotBefore.IsZero() && m.journal[s-1].NotBefore.IsZero() {
+			t.Fatalf("lane %v: %d is tried, but %d is before it", l, e.Sequence, s)
+		}
 	}
 	if n := m.failed[e.Sequence]; e.Attempts != n || e.Failures != n {
 		t.Fatalf("%d has failed %d times, and is tried as if it were %d", e.Sequence, n, e.Attempts)
 	}
-	m.busy[e.Lane] = e
+	m.busy[l] = e
 }
 
 func (m *indexModel) anyBusy(t *rapid.T) (Entry, bool) {
-	for _, lane := range []string{"a", "b", "c"} {
-		if e, ok := m.busy[lane]; ok && rapid.Bool().Draw(t, "this") {
-			delete(m.busy, lane)
-			return e, true
+	for _, key := range []string{"a", "b", "c"} {
+		for _, urgent := range []bool{true, false} {
+			l := modelLane{key, urgent}
+			if e, ok := m.busy[l]; ok && rapid.Bool().Draw(t, "this") {
+				delete(m.busy, l)
+				return e, true
+			}
 		}
 	}
 	return Entry{}, false
@@ -116,9 +188,14 @@ func (m *indexModel) anyBusy(t *rapid.T) (Entry, bool) {
 
 func (m *indexModel) settle(t *rapid.T) {
 	if e, ok := m.anyBusy(t); ok {
-		m.left[e.Lane] = m.left[e.Lane][1:]
-		m.x.settle(e)
+		m.settled(e)
 	}
+}
+
+func (m *indexModel) settled(e Entry) {
+	l := laneOf(e)
+	m.left[l] = slices.DeleteFunc(m.left[l], func(s uint64) bool { return s == e.Sequence })
+	m.x.settle(e)
 }
 
 func (m *indexModel) outage(t *rapid.T) {
@@ -143,24 +220,28 @@ func (m *indexModel) passTime(t *rapid.T) {
 
 func (m *indexModel) check(t *rapid.T) {
 	free, _ := m.x.room()
-	if free < -m.limits.Lane*3-2*m.limits.roomAbove() {
+	if free < -m.limits.Lane*6 {
 		t.Fatalf("the index holds %d more than its bound", -free)
 	}
-	if n := len(m.x.parked.lanes); n > m.limits.Parked || n != len(m.x.parked.due) {
-		t.Fatalf("%d lanes are parked, %d are on their way", n, len(m.x.parked.due))
+	for _, c := range []*class{&m.x.urgent, &m.x.bulk} {
+		if n := len(c.parked.lanes); n > m.limits.Parked || n != len(c.parked.due) {
+			t.Fatalf("%d lanes are parked, %d are on their way", n, len(c.parked.due))
+		}
+		if c.extra > c.beside+1 || len(c.schedule.heap) > c.beside {
+			t.Fatalf("%d beside the others and %d scheduled are more than %d", c.extra, len(c.schedule.heap), c.beside)
+		}
 	}
-	if n := len(m.x.underway()); n != len(m.busy) {
+	if n := m.x.status().Delivering; n != len(m.busy) {
 		t.Fatalf("%d attempts counted, %d under way", n, len(m.busy))
 	}
 }
 
 // finish drains everything: nothing may be forgotten.
 func (m *indexModel) finish(t *rapid.T) {
-	for _, e := range m.busy {
-		m.left[e.Lane] = m.left[e.Lane][1:]
-		m.x.settle(e)
+	for l, e := range m.busy {
+		delete(m.busy, l)
+		m.settled(e)
 	}
-	clear(m.busy)
 	for range 10 * (len(m.journal) + 10) {
 		m.now = m.now.Add(time.Hour)
 		if from := int(m.x.position()); from < len(m.journal) {
@@ -169,28 +250,29 @@ func (m *indexModel) finish(t *rapid.T) {
 			}
 		}
 		for r, ok := m.x.nextRefill(); ok; r, ok = m.x.nextRefill() {
-			var entries []Entry
-			for _, e := range m.journal {
-				if e.Lane == r.lane && e.Sequence >= r.from && e.Sequence <= r.through && len(entries) < m.limits.Lane {
-					entries = append(entries, e)
-				}
-			}
-			m.x.refilled(r, entries)
+			m.x.refilled(r, m.lane(r))
 		}
+		m.x.wakeDue(m.now)
+		if r, ok := m.x.nextSchedule(); ok {
+			m.readSchedule(t, r)
+		}
+		m.readTold(t)
 		m.attempt(t)
-		for lane, e := range m.busy {
-			m.left[lane] = m.left[lane][1:]
-			m.x.settle(e)
-			delete(m.busy, lane)
+		for l, e := range m.busy {
+			delete(m.busy, l)
+			m.settled(e)
 		}
 	}
 	for lane, left := range m.left {
 		if len(left) > 0 {
-			t.Fatalf("lane %s: %v were never given out", lane, left)
+			t.Fatalf("lane %v: %v were never given out", lane, left)
 		}
 	}
-	if len(m.x.lanes) != 0 || len(m.x.parked.lanes) != 0 || m.x.entries != 0 || len(m.x.waits) != 0 {
-		t.Fatalf("an empty queue leaves %d lanes and %d entries in the index", len(m.x.lanes), m.x.entries)
+	x := m.x
+	x.add(nil) // what was taken ahead is forgotten with the next read
+	if n := len(x.bulk.lanes) + len(x.urgent.lanes); n != 0 || x.entries != 0 || len(x.waits) != 0 || x.spilled != 0 || !x.taken.IsEmpty() ||
+		x.bulk.extra != 0 || x.urgent.extra != 0 {
+		t.Fatalf("an empty queue leaves %d lanes, %d entries, %d spilled and %d taken in the index", n, x.entries, x.spilled, x.taken.GetCardinality())
 	}
 }
 
@@ -204,9 +286,11 @@ func TestIndexGivesUpWhatIsTooOld(t *testing.T) {
 	})
 	got := map[uint64]bool{}
 	week := func(e Entry) bool { return now.Sub(e.Accepted) > 7*24*time.Hour }
-	for e, ok := x.takeExpired(week); ok; e, ok = x.takeExpired(week) {
-		got[e.Sequence] = true
-		x.settle(e)
+	for _, l := range x.expired(week) {
+		for e, ok := x.takeExpired(l, week); ok; e, ok = x.takeExpired(l, week) {
+			got[e.Sequence] = true
+			x.settle(e)
+		}
 	}
 	require.Equal(t, map[uint64]bool{1: true, 2: true}, got)
 	e, ok := x.next()

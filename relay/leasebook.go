@@ -23,9 +23,13 @@ type LeaseRequest struct {
 // DrainStatus is what operators see of a queue that is being drained.
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
-	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted; as many as the gate lets through at most
+	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted, as many as the gate lets through at most, or recorded as superseded
 	Held       int      `json:"held,omitempty"`     // lanes that are due for a retry that the budget has nothing for
 	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
+
+	Cursor        uint64 `json:"cursor,omitempty"`         // everything up to here has been read
+	UrgentThrough uint64 `json:"urgent_through,omitempty"` // number up to which it was told of urgent messages
+	UrgentRoom    int    `json:"urgent_room,omitempty"`    // how many more it may be told of
 }
 
 // LeaseReply lists the queues of the drain's destination.
@@ -34,7 +38,8 @@ type LeaseReply struct {
 	Grants []Grant       `json:"grants"`
 	// Edge is one run of the edge. After another one has begun the drain reads
 	// the settled record again: a power cut may have taken the last events.
-	Edge string `json:"edge"`
+	Edge string    `json:"edge"`
+	Now  time.Time `json:"now"` // by the edge's clock, which counts
 	// Run is its number, which says what an event of the drain is about (runs).
 	Run uint64 `json:"run,omitempty"`
 }
@@ -47,6 +52,13 @@ type Grant struct {
 	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
 	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
 	Hold    bool          `json:"hold,omitempty"`   // the term ends, and the lease is kept: the edge settles something itself
+
+	// Urgent are sequences of pending urgent messages, all that the edge has given
+	// a number above UrgentAfter, up to UrgentThrough: the holder need not wait
+	// until it has read the journal so far.
+	Urgent        []uint64 `json:"urgent,omitempty"`
+	UrgentAfter   uint64   `json:"urgent_after,omitempty"`
+	UrgentThrough uint64   `json:"urgent_through,omitempty"`
 }
 
 // Lease is who drains a queue. What is stored is enough for an edge that starts

@@ -34,7 +34,7 @@ type MessageFilter struct {
 
 // Check refuses what no message can be.
 func (f MessageFilter) Check() error {
-	known := []State{Queued, Delivering, Waiting, Delivered, Dead, Superseded, Cancelled, Discarded, Duplicate}
+	known := []State{Scheduled, Queued, Delivering, Waiting, Delivered, Dead, Superseded, Cancelled, Discarded, Duplicate}
 	if f.State != "" && !slices.Contains(known, f.State) {
 		names := make([]string, len(known))
 		for i, s := range known {
@@ -70,4 +70,8 @@ type MessageSummary struct {
 	NextAttempt  *time.Time `json:"next_attempt,omitempty"`
 	Reason       string     `json:"reason,omitempty"` // why it waits
 	Body         []byte     `json:"body,omitempty"`   // of a peek that asked for it
+
+	NotBefore *time.Time `json:"not_before,omitempty"`
+	Expires   *time.Time `json:"expires,omitempty"`
+	Urgent    bool       `json:"urgent,omitempty"`
 }

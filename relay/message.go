@@ -24,12 +24,23 @@ type Message struct {
 	ReplayedFrom  string    // id of the dead letter this one replays
 	SettledBefore bool      // its key was settled earlier, beyond the journal
 	Body          []byte
+	// Kind tells messages of a latest route in one lane apart: a newer one
+	// replaces those of its own kind alone. At most MaxKind bytes.
+	Kind string
+	// Origin is the sequence of the message that a replay brings again; 0: none.
+	Origin uint64
 
 	Sequence uint64    // in the queue's journal; 0 before it is stored
 	Stored   time.Time // by the broker's clock; zero before it is stored
 
-	Run uint64 // of the edge that it was read from; 0 where that is not told
+	Run       uint64    // of the edge that it was read from; 0 where that is not told
+	NotBefore time.Time // by the edge's clock; zero: at once
+	Expires   time.Time // by the edge's clock; zero: its route's age alone
+	Urgent    bool      // before the bulk of its queue
 }
+
+// ScheduledAt says whether the message is not due at now.
+func (m *Message) ScheduledAt(now time.Time) bool { return m.NotBefore.After(now) }
 
 // State is where a message stands; docs/states.md has the picture.
 type State string

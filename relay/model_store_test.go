@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -69,7 +70,16 @@ func (j *modelJournal) Read(ctx context.Context, most int) ([]Entry, error) {
 	}
 }
 
-func (j *modelJournal) Lane(_ context.Context, lane string, from, through uint64, most int) ([]Entry, error) {
+func (j *modelJournal) Lane(_ context.Context, lane string, urgent bool, from, through uint64, most int) ([]Entry, error) {
+	return j.find(from, through, most, func(m *modelMessage) bool { return m.lane == lane && m.Urgent == urgent })
+}
+
+func (j *modelJournal) Scheduled(_ context.Context, urgent bool, from, through uint64, most int) ([]Entry, error) {
+	return j.find(from, through, most, func(m *modelMessage) bool { return !m.NotBefore.IsZero() && m.Urgent == urgent })
+}
+
+// find reads again, as far as it does not fail.
+func (j *modelJournal) find(from, through uint64, most int, fits func(*modelMessage) bool) ([]Entry, error) {
 	j.w.mu.Lock()
 	defer j.w.mu.Unlock()
 	j.calls++
@@ -78,7 +88,7 @@ func (j *modelJournal) Lane(_ context.Context, lane string, from, through uint64
 	}
 	var entries []Entry
 	for s := from; s <= min(through, uint64(len(j.w.messages))) && len(entries) < most; s++ {
-		if j.w.messages[s-1].lane == lane {
+		if fits(j.w.messages[s-1]) {
 			entries = append(entries, j.w.entry(s))
 		}
 	}
@@ -124,7 +134,52 @@ func (j *modelJournal) Record(ctx context.Context, e Event) error {
 
 func (w *world) entry(sequence uint64) Entry {
 	m := w.messages[sequence-1]
-	return Entry{Sequence: sequence, Lane: m.lane, Route: m.Route, Accepted: m.Stored}
+	e := Entry{Sequence: sequence, Lane: m.lane, Route: m.Route, Accepted: m.Stored, Urgent: m.Urgent, NotBefore: m.NotBefore, Expires: m.Expires, ID: m.ID}
+	if e.NotBefore.After(e.Accepted) {
+		e.Accepted = e.NotBefore
+	}
+	return e
+}
+
+// Newest is what the edge knows of the places that are asked for. It may not have
+// read its journal yet, or not answer.
+func (j *modelJournal) Newest(_ context.Context, r NewestRequest) (NewestReply, error) {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	j.calls++
+	chance := j.w.chance("newest", j.p.number, j.calls)
+	if j.p.linked() != nil || chance < 0.02 {
+		return NewestReply{}, errFault
+	}
+	reply := NewestReply{Known: chance > 0.05, Version: uint64(len(j.w.messages))}
+	ledger := j.w.ledger()
+	for i, m := range j.w.messages {
+		place := Place{Lane: m.lane, Route: m.Route}
+		asked := slices.Contains(r.Places, place) || r.Follow && uint64(i) >= r.Since
+		if state := ledger.State(m.Sequence); reply.Known && asked && m.replaces(state) {
+			reply.Newest = slices.DeleteFunc(reply.Newest, func(n Newest) bool { return n.Place == place })
+			reply.Newest = append(reply.Newest, Newest{place, m.Sequence, m.ID})
+		}
+	}
+	return reply, nil
+}
+
+func (m *modelMessage) replaces(state State) bool {
+	return m.Route == "facts" && m.Replaces() && (!state.Settled() || state == Delivered)
+}
+
+// newer is the first message that replaces another, of those accepted before.
+func (w *world) newer(m *modelMessage, before time.Time) *modelMessage {
+	if m.Route != "facts" {
+		return nil
+	}
+	ledger := w.ledger()
+	for _, n := range w.messages[m.Sequence:] {
+		if n.lane == m.lane && n.Stored.Before(before) && n.replaces(ledger.State(n.Sequence)) {
+			return n
+		}
+	}
+	return nil
 }
 
 // accept stores a message.

@@ -87,7 +87,7 @@ func (w *world) acceptSome(chance *rand.Rand) {
 	defer w.mu.Unlock()
 	for range 1 + chance.IntN(6) {
 		lane := []string{"a", "b", "c", "d", ""}[chance.IntN(5)]
-		route := []string{"report", "report", "report", "short", "poison"}[chance.IntN(5)]
+		route := []string{"report", "report", "report", "short", "poison", "facts", "facts"}[chance.IntN(7)]
 		if w.alone != nil && route == "report" && chance.IntN(2) == 0 {
 			route = "once"
 		}
@@ -185,7 +185,10 @@ func (w *world) judge() {
 			last[e.Sequence] = e
 			continue
 		}
-		if !operator {
+		if e.Reason == ReasonNewer {
+			w.judgeReplaced(e)
+		}
+		if !operator && (e.Reason != ReasonNewer || states[e.Sequence] != Superseded) { // two drains may find the same
 			settled[e.Sequence]++
 		}
 		if before := states[e.Sequence]; before == "" || before == Dead && operator {
@@ -207,6 +210,17 @@ func (w *world) judge() {
 			w.wrong("the ledger counts %d %s, the model %d", counts.Totals[state], state, totals[state])
 		}
 	}
+}
+
+// judgeReplaced: what is superseded has a newer one of its place.
+func (w *world) judgeReplaced(e Event) {
+	m := w.messages[e.Sequence-1]
+	for _, n := range w.messages[e.Sequence:] {
+		if n.ID == e.Link && n.lane == m.lane && n.Route == "facts" && m.Route == "facts" && n.ReplayedFrom == "" {
+			return
+		}
+	}
+	w.wrong("%d is superseded by %q, which is no newer one of its place", e.Sequence, e.Link)
 }
 
 func (w *world) judgeOne(m *modelMessage, state State, settled int, e Event) {

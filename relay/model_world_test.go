@@ -99,6 +99,7 @@ func (w *world) excuse(sequence uint64, why string) {
 func modelPolicy(route string) Policy {
 	p := DefaultPolicy()
 	p.MaxAttempts, p.MaxAge, p.MaxDelay, p.SlowDelay = 4, 30*time.Minute, time.Minute, 10*time.Second
+	p.Latest = route == "facts"
 	switch route {
 	case "short":
 		return p.Expiring(5 * time.Minute)
@@ -294,6 +295,9 @@ func (d *modelDestination) enter(sequence uint64, lane string) {
 	if d.w.ledger().Settled(sequence) && d.w.excused[sequence] == 0 { // a drain that was cut off may have recorded it just now
 		d.w.wrong("%d is attempted, and is settled", sequence)
 	}
+	if n := d.w.newer(d.w.messages[sequence-1], time.Now()); n != nil && !d.p.severed {
+		d.w.wrong("%d is attempted, and %d is newer", sequence, n.Sequence)
+	}
 	knows := renewEvery + time.Second
 	if d.p.severed { // it lives on with its lease
 		knows = LeaseTTL
@@ -317,7 +321,7 @@ func (w *world) arrive(sequence uint64, lane string) {
 	w.note("the destination gets %d", sequence)
 	w.got = append(w.got, arrival{sequence, lane, time.Now()})
 	for _, m := range w.messages[:sequence-1] {
-		if m.lane == lane && !w.ended[m.Sequence] && !w.has(m.Sequence) {
+		if m.lane == lane && !w.ended[m.Sequence] && !w.has(m.Sequence) && w.newer(m, time.Now().Add(1)) == nil {
 			w.wrong("the destination gets %d before %d, which is not settled", sequence, m.Sequence)
 		}
 	}

@@ -12,7 +12,8 @@ type Operator interface {
 	Queues(ctx context.Context) ([]QueueStatus, error)
 	Queue(ctx context.Context, q Queue) (QueueStatus, error)
 	// Pause stops the delivery of a queue, not its acceptance, until Resume; nil
-	// only once that would survive a power cut. Pausing again replaces by and
+	// only once that would survive a power cut, and a drain that answers begins no
+	// attempt any more. Pausing again replaces by and
 	// reason, resuming what is not paused changes nothing.
 	Pause(ctx context.Context, q Queue, by, reason string) error
 	Resume(ctx context.Context, q Queue) error
@@ -93,6 +94,10 @@ type MessageStatus struct {
 	ReplacedBy   string        `json:"replaced_by,omitempty"`
 	InJournal    bool          `json:"in_journal"` // false: settled, and trimmed since
 	Events       []EventStatus `json:"events"`
+
+	NotBefore *time.Time `json:"not_before,omitempty"`
+	Expires   *time.Time `json:"expires,omitempty"` // the time it was given; its route may have an earlier one
+	Urgent    bool       `json:"urgent,omitempty"`
 }
 
 // EventStatus is one event as operators see it.

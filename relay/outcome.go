@@ -8,6 +8,7 @@ type Outcome struct {
 	Reason  string
 	Next    time.Time // for Waiting
 	Counted bool      // whether the destination answered: the attempt has a number then
+	Link    string    // id of the message that replaces this one, for Superseded
 
 	Failures, Slow int    // for Waiting: what the next Attempt is to say
 	Pause          bool   // for Waiting: the queue is to be paused (PoisonPause)
@@ -31,6 +32,7 @@ const (
 	ReasonSettledKey   = "settled_key"
 	// ReasonDiscardedByPolicy: on_poison says so.
 	ReasonDiscardedByPolicy = "discarded_by_policy"
+	ReasonNewer             = "newer" // a newer message of its route replaces it
 	// ReasonDeliveredBefore: the drain's own record had it, the events did not.
 	ReasonDeliveredBefore = "delivered_before"
 	// ReasonAmbiguous: it was sent, nobody knows what came of it, and its route

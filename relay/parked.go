@@ -2,15 +2,16 @@ package relay
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
-// parked are the lanes that wait for the next attempt of their head and have no
-// place in the index: of each there is the head and what is known of it, about
-// 150 bytes, and the rest of the lane is in the journal. So any number of hosts
-// whose messages fail, up to IndexLimits.Parked, takes no room from the others.
-// A parked lane is blocked as any other that waits: what the reader finds of it
-// stays behind its head.
+// parked are the lanes of a class that wait for the next attempt of their head and
+// have no place in the index: of each there is the head and what is known of it,
+// about 170 bytes, and the rest of the lane is in the journal. So any number of
+// hosts whose messages fail, up to IndexLimits.Parked, takes no room from the
+// others. A parked lane is blocked as any other that waits: what the reader finds
+// of it stays behind its head.
 type parked struct {
 	lanes map[string]*parkedLane // by lane token
 	due   parkedHeap
@@ -21,96 +22,127 @@ type parkedLane struct {
 	token   string
 	head    item
 	next    int64  // of the head: not before; Unix nanoseconds
-	spilled uint64 // the first sequence behind the head; 0: none is known
+	spilled uint64 // as of a lane
+	left    uint64 // as of a lane
 	place   int    // in the heap
 
 	attempts, failures, slow int32
 }
 
-// roomAbove is how many entries a lane that is due may find no room for and have
-// all the same: the reader waits for its own, so that it never keeps them out.
-func (l IndexLimits) roomAbove() int { return max(1, l.Entries/8) }
-
-// crowded: the index is half full. What waits goes to the parked lanes then, so
-// that the other half is always there for what can be delivered.
-func (x *index) crowded() bool { return x.entries > x.limits.Entries/2 }
+// crowded: the room for a class is half taken. What waits goes to the parked lanes
+// then, so that the other half is always there for what can be delivered.
+func (x *index) crowded(c *class) bool {
+	return x.entries > x.limits.Entries/2 || c.extra > c.beside/2
+}
 
 // relieve parks a lane that waits in a crowded index.
 func (x *index) relieve(l *lane) {
-	if l.due < 0 || !x.crowded() || len(x.parked.lanes) >= x.limits.Parked {
+	c := l.class
+	if l.due < 0 || !x.crowded(c) || len(c.parked.lanes) >= x.limits.Parked || !x.parkable(l) {
 		return
 	}
-	heap.Remove(&x.due, l.due)
-	x.parked.add(l, x.waits[l.items[0].sequence])
-	for _, i := range l.items {
-		delete(x.waits, i.sequence)
+	c.delist(l)
+	p := &parkedLane{token: l.token, head: l.items[0], next: l.next, spilled: l.spilled, left: l.left}
+	if len(l.items) > 1 {
+		x.spill(&p.spilled, l.items[1].sequence)
+	}
+	p.know(x.waits[p.head.sequence])
+	delete(x.waits, p.head.sequence) // its mark stays
+	for _, i := range l.items[1:] {
+		delete(x.marks, i.sequence)
 	}
 	x.entries -= len(l.items)
-	delete(x.lanes, l.token)
+	if p.head.extra {
+		x.entries, c.extra = x.entries+1, c.extra-1
+	}
+	delete(c.lanes, l.token)
+	c.parked.add(p)
 	signal(x.roomC)
 }
 
-func (p *parked) add(l *lane, w Wait) {
+// parkable: what the lane holds behind its head the journal gives back. It would
+// not what was scheduled, or taken ahead, or what is known of earlier attempts.
+func (x *index) parkable(l *lane) bool {
+	if _, leaving := x.leaving[l.items[0].sequence]; leaving || l.refilling {
+		return false
+	}
+	return !slices.ContainsFunc(l.items[1:], func(i item) bool {
+		_, tried := x.waits[i.sequence]
+		_, leaving := x.leaving[i.sequence]
+		return i.extra || tried || leaving
+	})
+}
+
+// know keeps what is known of the head.
+func (p *parkedLane) know(w Wait) {
+	p.attempts, p.failures, p.slow = int32(w.Attempts), int32(w.Failures), int32(w.Slow)
+}
+
+func (p *parked) add(l *parkedLane) {
 	if p.lanes == nil {
 		p.lanes = map[string]*parkedLane{}
 	}
-	parked := &parkedLane{token: l.token, head: l.items[0], next: w.Next.UnixNano(), spilled: l.spilled,
-		attempts: int32(w.Attempts), failures: int32(w.Failures), slow: int32(w.Slow)}
-	if len(l.items) > 1 {
-		parked.spilled = l.items[1].sequence
+	p.lanes[l.token] = l
+	heap.Push(&p.due, l)
+}
+
+// spill notes the first message of a lane that is left in the journal.
+func (x *index) spill(first *uint64, sequence uint64) {
+	if *first == 0 {
+		x.spilled++
 	}
-	p.lanes[l.token] = parked
-	heap.Push(&p.due, parked)
+	if *first == 0 || sequence < *first {
+		*first = sequence
+	}
 }
 
 // follows notes a message of a parked lane, which stays in the journal; false:
 // its lane is not parked.
-func (p *parked) follows(e Entry) bool {
-	l := p.lanes[e.Lane]
-	if l == nil {
+func (x *index) follows(c *class, e Entry) bool {
+	p := c.parked.lanes[e.Lane]
+	if p == nil {
 		return false
 	}
-	if l.spilled == 0 {
-		l.spilled = e.Sequence
-	}
+	x.spill(&p.spilled, e.Sequence)
 	return true
 }
 
-// unpark makes a lane of a parked one again. Its head is a head that waits, due
-// or not.
-func (x *index) unpark(p *parkedLane) *lane {
-	heap.Remove(&x.parked.due, p.place)
-	delete(x.parked.lanes, p.token)
-	l := &lane{token: p.token, items: []item{p.head}, spilled: p.spilled, due: -1}
-	x.lanes[l.token] = l
+// unpark makes a lane of a parked one again, beside what was read ahead. Its head
+// is a head that waits, due or not.
+func (x *index) unpark(c *class, p *parkedLane) *lane {
+	heap.Remove(&c.parked.due, p.place)
+	delete(c.parked.lanes, p.token)
+	p.head.extra = true
+	c.extra++
+	l := &lane{token: p.token, class: c, items: []item{p.head}, spilled: p.spilled, left: p.left, due: -1}
+	c.lanes[l.token] = l
 	x.waits[p.head.sequence] = Wait{Attempts: int(p.attempts), Next: time.Unix(0, p.next), Failures: int(p.failures), Slow: int(p.slow)}
-	x.entries++
 	return l
 }
 
 // parkedDue says whether a parked lane is due at now and there is room for it.
-func (x *index) parkedDue(now time.Time) bool {
-	return len(x.parked.due) > 0 && x.parked.due[0].next <= now.UnixNano() && x.roomForParked()
+func (c *class) parkedDue(now time.Time) bool {
+	return len(c.parked.due) > 0 && c.parked.due[0].next <= now.UnixNano() && c.extra < c.beside
 }
 
-func (x *index) roomForParked() bool { return x.entries < x.limits.Entries+x.limits.roomAbove() }
-
-// unparkExpired makes lanes of some parked ones whose head is expired; false:
-// there are none.
-func (x *index) unparkExpired(expired func(Entry) bool) bool {
-	some := make([]*parkedLane, 0, x.limits.roomAbove())
-	for _, p := range x.parked.lanes {
-		if len(some) == cap(some) {
-			break
-		}
-		if expired(Entry{Sequence: p.head.sequence, Lane: p.token, Route: p.head.route, Accepted: time.Unix(0, p.head.accepted)}) {
-			some = append(some, p)
+// unparkExpired makes lanes of parked ones whose head is expired, as far as there
+// is room; false: there are none, or there is none.
+func (x *index) unparkExpired(is func(Entry) bool) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	found := false
+	for _, c := range []*class{&x.urgent, &x.bulk} {
+		for _, p := range c.parked.lanes {
+			if c.extra >= c.beside {
+				break
+			}
+			if is(x.entry(&lane{token: p.token, class: c}, p.head)) {
+				x.enlist(x.unpark(c, p))
+				found = true
+			}
 		}
 	}
-	for _, p := range some {
-		x.enlist(x.unpark(p))
-	}
-	return len(some) > 0
+	return found
 }
 
 // parkedHeap orders parked lanes by the time of their next attempt.

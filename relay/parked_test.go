@@ -35,7 +35,7 @@ func TestBlockedLanesAreParked(t *testing.T) {
 	x := indexOf(IndexLimits{Entries: 64, Lane: 8, Parked: 1000})
 	fail(t, x, 1, 1000, now)
 	require.LessOrEqual(t, x.entries, 33, "half of the index, and one under way")
-	require.Len(t, x.parked.lanes, 1000-x.entries)
+	require.Len(t, x.bulk.parked.lanes, 1000-x.entries)
 
 	x.add([]Entry{{Sequence: 1001, Lane: "another", Accepted: now}})
 	e, ok := x.next()
@@ -55,7 +55,7 @@ func TestBlockedLanesAreParked(t *testing.T) {
 			[]any{e.Sequence, e.Attempts, e.Failures, e.Slow, e.Route, e.Lane, e.Accepted.Unix()})
 		x.settle(e)
 	}
-	require.Zero(t, x.entries+len(x.lanes)+len(x.parked.lanes)+len(x.waits))
+	require.Zero(t, x.spilled+x.bulk.extra+x.entries+len(x.bulk.lanes)+len(x.bulk.parked.lanes)+len(x.waits))
 }
 
 // What comes later in a parked lane stays behind its head, and is read again from
@@ -64,7 +64,7 @@ func TestAParkedLaneIsBlocked(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	x := indexOf(IndexLimits{Entries: 4, Lane: 2, Parked: 10})
 	fail(t, x, 1, 5, now)
-	require.Contains(t, x.parked.lanes, "lane 5")
+	require.Contains(t, x.bulk.parked.lanes, "lane 5")
 	x.add([]Entry{{Sequence: 6, Lane: "lane 5", Accepted: now}, {Sequence: 7, Lane: "lane 5", Accepted: now}})
 	_, ok := x.next()
 	require.False(t, ok, "nothing overtakes the head")
@@ -77,7 +77,7 @@ func TestAParkedLaneIsBlocked(t *testing.T) {
 	}
 	r, ok := x.nextRefill()
 	require.True(t, ok)
-	require.Equal(t, refillRequest{"lane 5", 6, 7}, r)
+	require.Equal(t, refillRequest{"lane 5", false, 6, 7}, r)
 	x.refilled(r, []Entry{{Sequence: 6, Lane: "lane 5"}, {Sequence: 7, Lane: "lane 5"}})
 	e, ok := x.next()
 	require.True(t, ok)
@@ -105,10 +105,14 @@ func TestAParkedHeadGrowsTooOld(t *testing.T) {
 	fail(t, x, 51, 50, now.Add(time.Hour))
 	seen := map[uint64]bool{}
 	old := func(e Entry) bool { return !e.Accepted.After(now) }
-	for e, ok := x.takeExpired(old); ok; e, ok = x.takeExpired(old) {
-		require.LessOrEqual(t, x.entries, 16+2*2)
-		seen[e.Sequence] = true
-		x.settle(e)
+	for again := true; again; again = x.unparkExpired(old) {
+		require.LessOrEqual(t, x.bulk.extra, 8)
+		for _, l := range x.expired(old) {
+			e, ok := x.takeExpired(l, old)
+			require.True(t, ok)
+			seen[e.Sequence] = true
+			x.settle(e)
+		}
 	}
 	require.Len(t, seen, 50)
 	require.NotContains(t, seen, uint64(51))
@@ -119,7 +123,7 @@ func TestAParkedHeadGrowsTooOld(t *testing.T) {
 func TestParkingIsBounded(t *testing.T) {
 	x := indexOf(IndexLimits{Entries: 8, Lane: 8, Parked: 10})
 	fail(t, x, 1, 18, time.Unix(1e9, 0))
-	require.Len(t, x.parked.lanes, 10)
+	require.Len(t, x.bulk.parked.lanes, 10)
 	free, _ := x.room()
 	require.Zero(t, free)
 }

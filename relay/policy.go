@@ -18,7 +18,9 @@ type Policy struct {
 	CycleDelay    time.Duration // upper bound of the first delay between two cycles; doubled each time
 	MaxCycles     int
 	OnPoison      Poison // empty: PoisonMove
-	Latest        bool   // of several messages of a lane only the newest is of use
+	// Latest: of several messages of the route that wait for one lane (and kind)
+	// only the newest is delivered. Not for what must be kept each: reports.
+	Latest bool
 	// GiveUpAmbiguous: an attempt that was sent, and of which nobody knows what
 	// came, makes a dead letter. Without it the message is tried again, and the
 	// destination may do it twice.
@@ -73,12 +75,18 @@ func (p Policy) Once() Policy {
 	return p
 }
 
-// ageReason is why a message dies that has reached its maximum age.
-func (p Policy) ageReason() string {
-	if p.Expires {
-		return ReasonExpired
+// end is when a message dies that was accepted, or due, at from, and why. The
+// time that a message was given can only make it earlier.
+func (p Policy) end(from, expires time.Time) (at time.Time, reason string) {
+	at = from.Add(p.MaxAge)
+	switch {
+	case !expires.IsZero() && expires.Before(at):
+		return expires, ReasonExpired
+	case p.Expires:
+		return at, ReasonExpired
+	default:
+		return at, ReasonMaxAge
 	}
-	return ReasonMaxAge
 }
 
 // Attempt is what is known about a try when it is judged.
@@ -86,4 +94,5 @@ type Attempt struct {
 	Accepted time.Time // when the message was accepted
 	Failures int       // failed attempts before this one that count against the policy
 	Slow     int       // attempts in a row before this one after which somebody else had to act
+	Expires  time.Time // the time it was given; zero: none
 }

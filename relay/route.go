@@ -35,10 +35,11 @@ type Route struct {
 
 	Lane LaneRule
 	Key  KeyRule
+	Kind []Source // of a latest route: Message.Kind, the first that there is; none: all of a lane are alike
 
 	Reply  Reply
 	Policy Policy
-	Urgent bool // its messages go before others, where their sender does not say
+	Urgent bool // before the bulk of its queue, unless the sender says otherwise
 }
 
 // LaneRule finds the ordering key: the first of From that gives one.

@@ -12,4 +12,8 @@ type Submission struct {
 	ContentType     string // empty: application/octet-stream
 	ContentEncoding string // of Body, kept unless the route decodes it
 	Body            []byte
+
+	NotBefore string // when it may be delivered, as ParseMoment reads it; empty: at once
+	Expires   string // until when it may be delivered; empty: as the route has it
+	Priority  string // urgent or bulk; empty: as the route has it
 }

@@ -41,6 +41,7 @@ const (
 	BlockedByLane    = "lane"
 	BlockedByWait    = "waiting"
 	BlockedByBudget  = "budget"
+	BlockedByTime    = "scheduled"
 )
 
 // Explain writes the explanation as of now.
@@ -74,6 +75,9 @@ func (c Case) stands() string {
 	case Dead:
 		return fmt.Sprintf("Given up %s after %s: %s%s. It is kept whole as a dead letter.", at, times(last.Attempt), reasonText(last.Reason), answered(last))
 	case Superseded:
+		if last.Reason == ReasonNewer {
+			return fmt.Sprintf("Not delivered: replaced %s by %s, which is newer; of this route only the newest is delivered.", at, m.ReplacedBy)
+		}
 		return fmt.Sprintf("Replaced %s by %s, which delivers the same body.", at, m.ReplacedBy)
 	case Discarded:
 		return fmt.Sprintf("Discarded %s: %s%s.", at, reasonText(last.Reason), answered(last))
@@ -81,6 +85,8 @@ func (c Case) stands() string {
 		return fmt.Sprintf("Taken back %s.", at)
 	case Duplicate:
 		return fmt.Sprintf("Not delivered: found %s to have the key of a message that was settled before.", at)
+	case Scheduled:
+		return fmt.Sprintf("Accepted at %s and scheduled for %s.", stampOf(m.AcceptedAt), stampOf(m.NotBefore))
 	case Delivering:
 		return fmt.Sprintf("Attempt %d to deliver it is under way.", m.Attempts+1)
 	case Waiting:
@@ -90,6 +96,16 @@ func (c Case) stands() string {
 		return fmt.Sprintf("Waiting since attempt %d failed %s: %s%s.", last.Attempt, at, reasonText(last.Reason), answered(last))
 	}
 	return fmt.Sprintf("Accepted at %s and not delivered yet.", stampOf(m.AcceptedAt))
+}
+
+// scheduled comes before what may be over by then.
+func (e *Explanation) scheduled(now time.Time) (by, because, next, do string) {
+	m := e.Message
+	if m.State != Scheduled || m.NotBefore == nil {
+		return
+	}
+	return BlockedByTime, fmt.Sprintf("Its sender wants it delivered not before %s; it holds up nothing until then.", stamp(*m.NotBefore)),
+		fmt.Sprintf("It is due %s, and delivered as soon as its lane is free.", until(*m.NotBefore, now)), ""
 }
 
 func (e *Explanation) explainSettled() {
@@ -111,7 +127,7 @@ func (e *Explanation) explainSettled() {
 // explainPending goes through all that may keep it; the first is what decides
 // when it goes on.
 func (e *Explanation) explainPending(now time.Time) {
-	for _, look := range []func(time.Time) (by, because, next, do string){e.paused, e.noDrain, e.circuit, e.behind, e.budget, e.waits} {
+	for _, look := range []func(time.Time) (by, because, next, do string){e.paused, e.scheduled, e.noDrain, e.circuit, e.behind, e.budget, e.waits} {
 		by, because, next, do := look(now)
 		if by == "" {
 			continue

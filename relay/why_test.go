@@ -30,10 +30,14 @@ func TestExplain(t *testing.T) {
 	overdue.NextAttempt = ago(30 * time.Second)
 	replaced := message(Superseded, EventStatus{At: now, State: Superseded})
 	replaced.ReplacedBy = "new-id"
+	outdated := message(Superseded, EventStatus{At: now, State: Superseded, Reason: ReasonNewer})
+	outdated.ReplacedBy = "new-id"
 	unsure := message(Waiting, EventStatus{At: *ago(time.Minute), State: Waiting, Reason: ReasonTimeout, Detail: "oops", Ambiguous: true})
 	unsure.NextAttempt, unsure.Reason = &soon, ReasonTimeout
 	lost := message(Dead, EventStatus{At: now, Attempt: 1, Reason: ReasonAmbiguous, Detail: "no answer", Ambiguous: true})
 	lost.Reason = ReasonAmbiguous
+	scheduled := message(Scheduled)
+	scheduled.NotBefore = &soon
 	for name, c := range map[string]struct {
 		c       Case
 		stands  string
@@ -61,6 +65,8 @@ func TestExplain(t *testing.T) {
 			"See it: foreman-relay dlq show the-id\nOnce the cause is gone, have it delivered: foreman-relay dlq replay the-id\nOr give it up: foreman-relay dlq discard --yes the-id"},
 		"superseded": {Case{Message: replaced, Queue: healthy}, "Replaced at 2026-11-24 08:00:00 UTC by new-id, which delivers the same body.", nil, nil,
 			"Nothing: it is settled.", "See the one that replaced it: foreman-relay message why new-id"},
+		"a newer one": {Case{Message: outdated, Queue: healthy}, "Not delivered: replaced at 2026-11-24 08:00:00 UTC by new-id, which is newer; of this route only the newest is delivered.", nil, nil,
+			"Nothing: it is settled.", "See the one that replaced it: foreman-relay message why new-id"},
 		"discarded": {Case{Message: message(Discarded, EventStatus{At: now, Reason: ReasonOperator}), Queue: healthy},
 			"Discarded at 2026-11-24 08:00:00 UTC: operator.", nil, nil, "Nothing: it is settled.", ""},
 		"duplicate": {Case{Message: message(Duplicate, EventStatus{At: now}), Queue: healthy},
@@ -79,6 +85,9 @@ func TestExplain(t *testing.T) {
 		"throttled": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.HeldBy = HeldByQuiet })}, "Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",
 			[]string{"It is the first of its lane and waits for its turn among the others: 3 pending in the queue, 1 being attempted; the destination asked to be left alone for a time"},
 			[]string{HeldByQuiet}, "An attempt begins once that time is over.", ""},
+		"scheduled": {Case{Message: scheduled, Queue: healthy}, "Accepted at 2026-11-24 07:00:00 UTC and scheduled for 2026-11-24 08:01:30 UTC.",
+			[]string{"Its sender wants it delivered not before 2026-11-24 08:01:30 UTC; it holds up nothing until then."}, []string{BlockedByTime},
+			"It is due at 2026-11-24 08:01:30 UTC, in 1m30s, and delivered as soon as its lane is free.", ""},
 		"paused": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) {
 			q.Paused, q.Pause = true, &Pause{At: *ago(time.Minute), By: "me", Reason: "upgrade"}
 		})},

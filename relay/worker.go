@@ -61,6 +61,8 @@ type Term struct {
 	// Valid says whether the lease still holds at this moment; no attempt is
 	// started after it has ended, even by a process that was frozen meanwhile.
 	Valid func() bool
+	// Paused: no attempt is started at all; what grows too old is settled.
+	Paused bool
 }
 
 // Run drains until ctx ends, then waits for the attempts that are under way:
@@ -82,9 +84,13 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 
 	w.Gate.Join(w.Queue)
 	defer w.Gate.Leave(w.Queue)
-	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard}
+	r := &term{Worker: w, Term: t, x: x, known: ledger, hard: hard, compaction: newCompaction()}
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context){r.read, r.refill, r.dispatch, r.sweep} {
+	run := []func(context.Context){r.read, r.refill, r.sweep, r.compact}
+	if !t.Paused {
+		run = append(run, r.dispatch, r.readTold)
+	}
+	for _, loop := range run {
 		loops.Go(func() { loop(ctx) })
 	}
 	loops.Wait()
@@ -92,23 +98,37 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 	return nil
 }
 
-// Underway are the sequences of the messages that are being attempted.
-func (w *Worker) Underway() []uint64 {
+// Status is what the edge is told of the running term; the zero value when there
+// is none.
+func (w *Worker) Status() DrainStatus {
+	x := w.index.Load()
+	if x == nil {
+		return DrainStatus{}
+	}
+	s := x.status()
+	s.Held = x.held(w.Now())
+	return s
+}
+
+// Tell passes on word of urgent messages (see Grant) to the term that has asked;
+// false while there is none that could.
+func (w *Worker) Tell(after, through uint64, sequences []uint64) bool {
+	x := w.index.Load()
+	if x != nil {
+		x.tell(after, through, sequences)
+	}
+	return x != nil
+}
+
+// Leaving are the sequences of the messages that are being recorded as superseded.
+func (w *Worker) Leaving() []uint64 {
 	if x := w.index.Load(); x != nil {
-		return x.underway()
+		return x.left()
 	}
 	return nil
 }
 
-// Held is how many lanes are due for a retry that the budget has nothing for.
-func (w *Worker) Held() int {
-	if x := w.index.Load(); x != nil {
-		return x.held(w.Now())
-	}
-	return 0
-}
-
-// term is one run of a worker: four loops that share an index.
+// term is one run of a worker: loops that share an index.
 type term struct {
 	*Worker
 	Term
@@ -116,14 +136,16 @@ type term struct {
 	known    *Ledger // as it was when the term began; read only
 	hard     context.Context
 	attempts sync.WaitGroup
+
+	compaction *compaction
 }
 
-// read fills the index from the journal. An open circuit stops it, unless there
-// is nothing left that could grow too old.
+// read fills the index from the journal. An open circuit stops it, and so does a
+// pause, unless there is nothing left that could grow too old.
 func (t *term) read(ctx context.Context) {
 	for ctx.Err() == nil {
 		free, empty := t.x.room()
-		if free <= 0 || (t.Gate.Open() && !empty) {
+		if free <= 0 || ((t.Paused || t.Gate.Open()) && !empty) {
 			t.awaitRoom(ctx)
 			continue
 		}
@@ -132,10 +154,9 @@ func (t *term) read(ctx context.Context) {
 			t.recover(ctx, err)
 			continue
 		}
-		for i := range entries {
-			t.recall(&entries[i])
-		}
+		t.recallAll(entries)
 		t.x.add(entries)
+		t.offer(ctx, entries)
 	}
 }
 
@@ -159,8 +180,10 @@ func (t *term) recover(ctx context.Context, err error) {
 	}
 }
 
-// recall adds what earlier terms have recorded of a message.
+// recall adds what earlier terms have recorded of a message, and what its route
+// says of it.
 func (t *term) recall(e *Entry) {
+	e.Latest = t.Policy(e.Route).Latest
 	if wait, ok := t.known.Waiting(e.Sequence); ok {
 		if wait.Pause {
 			wait.Next = time.Time{} // the pause that it waited for is over: a term has begun
@@ -169,31 +192,84 @@ func (t *term) recall(e *Entry) {
 	}
 }
 
-// refill reads the rest of lanes that have run dry.
+// refill reads the rest of what was left in the journal: of lanes that have run
+// dry, and of a schedule.
 func (t *term) refill(ctx context.Context) {
-	for {
-		r, ok := t.x.nextRefill()
-		if !ok {
+	for ctx.Err() == nil {
+		if r, ok := t.x.nextRefill(); ok {
+			t.refillLane(ctx, r)
+		} else if r, ok := t.x.nextSchedule(); ok {
+			t.refillSchedule(ctx, r)
+		} else {
 			select {
 			case <-t.x.refillsC:
-				continue
 			case <-ctx.Done():
-				return
 			}
 		}
-		entries, err := t.Journal.Lane(ctx, r.lane, r.from, r.through, t.Limits.Lane)
+	}
+}
+
+func (t *term) refillLane(ctx context.Context, r refillRequest) {
+	entries, err := t.Journal.Lane(ctx, r.lane, r.urgent, r.from, r.through, t.Limits.Lane)
+	if err != nil {
+		t.Log.Warn().Err(err).Str("queue", t.Queue.String()).Msg("reading a lane again failed; retrying")
+		t.x.refillFailed(r)
+		sleep(ctx, retryPause)
+		return
+	}
+	t.recallAll(entries)
+	t.x.refilled(r, entries)
+	t.offer(ctx, entries)
+}
+
+// refillSchedule reads all that was left of a schedule: which of it is due first
+// is known at the end.
+func (t *term) refillSchedule(ctx context.Context, r scheduleRequest) {
+	for from := r.from; ctx.Err() == nil; {
+		entries, err := t.Journal.Scheduled(ctx, r.urgent, from, r.through, readBatch)
 		if err != nil {
-			t.Log.Warn().Err(err).Str("queue", t.Queue.String()).Msg("reading a lane again failed; retrying")
-			t.x.refillFailed(r)
-			if !sleep(ctx, retryPause) {
-				return
+			t.Log.Warn().Err(err).Str("queue", t.Queue.String()).Msg("reading what is scheduled again failed; retrying")
+			sleep(ctx, retryPause)
+			continue
+		}
+		t.recallAll(entries)
+		more := len(entries) >= readBatch
+		t.x.rescheduled(r, entries, more)
+		if !more {
+			return
+		}
+		from = entries[len(entries)-1].Sequence + 1
+	}
+}
+
+func (t *term) recallAll(entries []Entry) {
+	for i := range entries {
+		t.recall(&entries[i])
+	}
+}
+
+// readTold reads the urgent messages that the edge has told of, ahead of the
+// reader. One that cannot be read now comes with the reader.
+func (t *term) readTold(ctx context.Context) {
+	for ctx.Err() == nil {
+		sequence, ok := t.x.nextTold()
+		if !ok {
+			select {
+			case <-t.x.toldC:
+			case <-ctx.Done():
 			}
 			continue
 		}
-		for i := range entries {
-			t.recall(&entries[i])
+		m, err := t.Journal.Message(ctx, sequence)
+		if err != nil {
+			t.Log.Debug().Err(err).Str("queue", t.Queue.String()).Uint64("sequence", sequence).Msg("an urgent message is not read ahead")
+			continue
 		}
-		t.x.refilled(r, entries)
+		e := Entry{Sequence: sequence, Lane: LaneToken(m.Lane, m.ID), Route: m.Route, Accepted: m.Stored,
+			Urgent: m.Urgent, NotBefore: m.NotBefore, Expires: m.Expires, ID: m.ID, Keyed: m.Key != "", Kind: m.Kind}
+		t.recall(&e)
+		t.x.takeAhead(e)
+		t.offer(ctx, []Entry{e})
 	}
 }
 
@@ -243,11 +319,29 @@ func untilDue(at, now time.Time) time.Duration {
 	return max(0, min(at.Sub(now), atMost))
 }
 
-// sweep settles what has reached its maximum age, circuit open or not.
+// sweep settles what has reached its maximum age or the time it was given,
+// circuit open or not, queue paused or not.
 func (t *term) sweep(ctx context.Context) {
 	for sleep(ctx, sweepInterval) {
+		t.sweepOnce(ctx)
+	}
+}
+
+// sweepOnce looks at each lane once, and goes on with those in which something
+// was found. It ends with its term.
+func (t *term) sweepOnce(ctx context.Context) {
+	now := t.Now()
+	t.x.wakeDue(now)
+	expired := t.expired(now)
+	for again := true; again && ctx.Err() == nil && t.Valid(); again = t.x.unparkExpired(expired) {
+		t.sweepLanes(ctx, expired)
+	}
+}
+
+func (t *term) sweepLanes(ctx context.Context, expired func(Entry) bool) {
+	for _, l := range t.x.expired(expired) {
 		for ctx.Err() == nil && t.Valid() {
-			e, ok := t.x.takeExpired(t.expired(t.Now()))
+			e, ok := t.x.takeExpired(l, expired)
 			if !ok {
 				break
 			}
@@ -256,9 +350,12 @@ func (t *term) sweep(ctx context.Context) {
 	}
 }
 
-// expired says which entries have reached the maximum age of their route.
+// expired says which entries are past the end of their time at now.
 func (t *term) expired(now time.Time) func(Entry) bool {
-	return func(e Entry) bool { return now.Sub(e.Accepted) > t.Policy(e.Route).MaxAge }
+	return func(e Entry) bool {
+		end, _ := t.Policy(e.Route).end(e.Accepted, e.Expires)
+		return now.After(end)
+	}
 }
 
 func (t *term) jitter() float64 {

@@ -20,7 +20,7 @@ const jsonMedia = "application/json"
 // Routes lists the requests that are taken for Foreman, with what each of their
 // clients needs to be answered (contract, section 0).
 func Routes(p relay.Policy) []relay.Route {
-	routes := slices.Concat(configRoutes(), hostReportRoutes(p), saltRoutes(p), callbackRoutes(p), unattendedRoutes(p), arfRoutes())
+	routes := slices.Concat(configRoutes(p), hostReportRoutes(p), saltRoutes(p), callbackRoutes(p), unattendedRoutes(p), arfRoutes())
 	for i := range routes {
 		routes[i].Destination = relay.ForemanDestination
 		if routes[i].MaxBody == 0 {
@@ -41,7 +41,7 @@ func jsonRoute(name, schema string, paths ...string) relay.Route {
 
 // configRoutes are those of Puppet's report processor and ENC and of Ansible's
 // callback.
-func configRoutes() []relay.Route {
+func configRoutes(p relay.Policy) []relay.Route {
 	report := jsonRoute("report", "config_report", "/api/config_reports", "/api/v2/config_reports")
 	report.Lane.From = []relay.Source{relay.Pointer("/config_report/host")}
 	// Foreman itself keeps one report of a type by host and reported_at.
@@ -52,6 +52,10 @@ func configRoutes() []relay.Route {
 
 	facts := jsonRoute("facts", "facts", "/api/hosts/facts", "/api/v2/hosts/facts")
 	facts.Lane.From = []relay.Source{relay.Pointer("/name")} // no key: of A, B, A the last A must win
+	// Foreman keeps the last upload of each type; those of another type stay.
+	facts.Kind = []relay.Source{relay.Pointer("/facts/_type")}
+	facts.Policy = p
+	facts.Policy.Latest = true
 	return []relay.Route{report, facts}
 }
 

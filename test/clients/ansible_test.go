@@ -18,7 +18,7 @@ var ansible = client{
 	prepare:  prepareAnsible,
 	run:      func(box *sandbox, url, mark string) (string, int) { return runAnsible(box, url, "foreman", mark) },
 	lost:     ansibleLost,
-	delivers: []delivery{{"/api/v2/hosts/facts", checkAnsibleFacts}, {"/api/v2/config_reports", checkAnsibleReport}},
+	delivers: []delivery{{"/api/v2/hosts/facts", checkAnsibleFacts, true}, {"/api/v2/config_reports", checkAnsibleReport, false}},
 }
 
 // ansibleProxy is the same for a smart proxy, which gets a report of another
@@ -28,7 +28,7 @@ var ansibleProxy = client{
 	prepare:  prepareAnsible,
 	run:      func(box *sandbox, url, mark string) (string, int) { return runAnsible(box, url, "proxy", mark) },
 	lost:     ansibleLost,
-	delivers: []delivery{{"/api/v2/host_reports", checkAnsibleHostReport}},
+	delivers: []delivery{{"/api/v2/host_reports", checkAnsibleHostReport, false}},
 }
 
 var (

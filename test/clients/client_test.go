@@ -23,8 +23,9 @@ type client struct {
 
 // delivery is one request at Foreman, and what must be true of it.
 type delivery struct {
-	path  string
-	check func(t *testing.T, r standin.Request)
+	path   string
+	check  func(t *testing.T, r standin.Request)
+	latest bool // that of a later run may come in its place
 }
 
 var clients = map[string]client{

@@ -19,7 +19,7 @@ var puppet = client{
 	prepare:  preparePuppet,
 	run:      runPuppet,
 	lost:     lost{away: "Report processor failed: Request to", refused: "Unable to submit report to"},
-	delivers: []delivery{{"/api/v2/host_reports", checkPuppetReport}},
+	delivers: []delivery{{"/api/v2/host_reports", checkPuppetReport, false}},
 }
 
 // Puppet's defaults for root are all over the system: every directory is named.
