@@ -139,6 +139,9 @@ func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefor
 // alone.
 func (b *Broker) present(m *relay.Message) (s relay.State) {
 	b.accounts[m.Queue.Destination].view(m.Queue, func(l *relay.Ledger) { s = l.State(m.Sequence) })
+	if s == relay.Queued && m.ScheduledAt(time.Now()) {
+		return relay.Scheduled
+	}
 	return s
 }
 

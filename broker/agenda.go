@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
@@ -76,10 +78,8 @@ func (a *agenda) notDue(now time.Time) *roaring64.Bitmap {
 // sequence above cursor; it tells of all up to the number through.
 func (a *agenda) tell(after, cursor uint64, max int) (sequences []uint64, through uint64) {
 	through = after
-	for _, r := range a.arrivals {
-		if r.number <= after {
-			continue
-		}
+	first, _ := slices.BinarySearchFunc(a.arrivals, after+1, func(r arrival, number uint64) int { return cmp.Compare(r.number, number) })
+	for _, r := range a.arrivals[first:] {
 		if r.sequence > cursor && a.urgent.Contains(r.sequence) {
 			if len(sequences) == max {
 				return sequences, through

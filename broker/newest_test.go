@@ -410,3 +410,23 @@ func TestARepeatedRequestIsTheNewest(t *testing.T) {
 	require.True(t, accept(t, b, &again).Replayed)
 	require.Equal(t, 1, broker.Places(b, queue))
 }
+
+// Facts that are scheduled replace nothing while they are not due, and are
+// replaced by newer ones when they are.
+func TestScheduledFactsReplaceNothing(t *testing.T) {
+	b := open(t, stateDir(t), latestFacts)
+	accept(t, b, facts("web", "now"))
+	later := facts("web", "later")
+	later.NotBefore = time.Now().Add(time.Second)
+	scheduled := accept(t, b, later)
+	d := newDestination(delivered)
+	drain(t, b, d, compacting)
+	status(t, b, func(s relay.QueueStatus) bool { return s.Delivered == 1 })
+	require.Equal(t, []string{"now"}, d.bodies())
+	newer := accept(t, b, facts("web", "newer"))
+	s := status(t, b, settled)
+	require.Equal(t, []uint64{2, 1}, []uint64{s.Delivered, s.Superseded})
+	require.Equal(t, []string{"now", "newer"}, d.bodies())
+	replacedBy(t, b, scheduled.ID, newer.ID)
+	balanced(t, b)
+}

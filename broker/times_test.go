@@ -340,3 +340,21 @@ func TestWhatWasStoredUnnoticedIsNotedWithItsKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []uint64{1, 1}, []uint64{s.Accepted, s.Scheduled})
 }
+
+// A repeated request is told that its message is scheduled; one that is taken back
+// is so no more.
+func TestAScheduledMessageIsTakenBack(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	m := func() *relay.Message { return scheduled(message("host", "key", "x"), time.Hour) }
+	id := accept(t, b, m()).ID
+	require.Equal(t, relay.Scheduled, accept(t, b, m()).State)
+	drain(t, b, newDestination(delivered), nil)
+	status(t, b, func(s relay.QueueStatus) bool { return s.Drain != "" })
+	require.NoError(t, b.Cancel(t.Context(), id))
+	s := status(t, b, settled)
+	require.Equal(t, []uint64{0, 1}, []uint64{s.Scheduled, s.Cancelled})
+	list, err := b.Messages(t.Context(), relay.MessageFilter{State: relay.Scheduled})
+	require.NoError(t, err)
+	require.Empty(t, list.Messages)
+	balanced(t, b)
+}

@@ -221,20 +221,33 @@ func TestServeOverTLS(t *testing.T) {
 }
 
 func TestMetricsAreThereFromTheStart(t *testing.T) {
-	p := startServe(t)
+	text := startServe(t).metrics()
+	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
+		"foreman_relay_concurrency_limit", "foreman_relay_attempts_in_flight", "foreman_relay_queues_waiting", "foreman_relay_rate_limit",
+		"foreman_relay_throttled_seconds", "foreman_relay_throttled_total", "foreman_relay_breaker_state", "go_goroutines", "process_start_time_seconds"} {
+		require.Contains(t, text, "# TYPE "+family+" ", "without a drain too")
+	}
+}
+
+// The gate is the configured one, and begins at one place of eight.
+func TestTheRateIsConfigured(t *testing.T) {
+	p := startServe(t, "--foreman-url", startForeman(t).URL(), "--config", writeFile(t, "foreman: {rate: 4}\n"))
+	text := p.metrics()
+	require.Contains(t, text, "foreman_relay_concurrency_limit{destination=\"foreman\"} 1\n")
+	require.Contains(t, text, "foreman_relay_rate_limit{destination=\"foreman\"} 0.5\n")
+}
+
+func (p *process) metrics() string {
+	p.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", p.socket())
 	}}
 	resp, err := (&http.Client{Transport: transport}).Get("http://relay/metrics")
-	require.NoError(t, err)
+	require.NoError(p.t, err)
 	text, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_ambiguous_attempts_total", "foreman_relay_delivered_before_total", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
-		"foreman_relay_concurrency_limit", "foreman_relay_attempts_in_flight", "foreman_relay_queues_waiting", "foreman_relay_rate_limit",
-		"foreman_relay_throttled_seconds", "foreman_relay_throttled_total", "foreman_relay_breaker_state", "go_goroutines", "process_start_time_seconds"} {
-		require.Contains(t, string(text), "# TYPE "+family+" ", "without a drain too")
-	}
+	require.NoError(p.t, err)
+	require.NoError(p.t, resp.Body.Close())
+	return string(text)
 }
 
 // certificates makes a CA with an edge, a drain and a host; the paths are those

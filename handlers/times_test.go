@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -89,6 +90,19 @@ func TestARouteHasItsOwnTimes(t *testing.T) {
 	require.Contains(t, recorded(t, b.do(post(factsPath, facts, "Relay-Not-Before", "61m")), relay.CodeInvalid).Detail, "1h0m0s")
 	require.Contains(t, recorded(t, b.do(post(queuePath, "{}", "Relay-Not-Before", "121m")), relay.CodeInvalid).Detail, "2h0m0s")
 	require.Equal(t, http.StatusAccepted, b.do(post(queuePath, "{}", "Relay-Not-Before", "119m")).Code)
+}
+
+// Who has the id sees the times.
+func TestTheStatusHasTheTimes(t *testing.T) {
+	b := newEdge(t, nil)
+	due, over := noon.Add(time.Hour), noon.Add(2*time.Hour)
+	b.intake.status = func(id string) (relay.MessageStatus, error) {
+		return relay.MessageStatus{ID: id, State: relay.Scheduled, NotBefore: &due, Expires: &over}, nil
+	}
+	w := b.do(httptest.NewRequest(http.MethodGet, "/relay/v1/messages/"+relay.FreshID(queue), nil))
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), `"state":"scheduled"`)
+	require.Contains(t, w.Body.String(), `"not_before":"2026-11-23T13:00:00Z","expires":"2026-11-23T14:00:00Z"`)
 }
 
 // A sender that repeats what was accepted gets its receipt, also when the times

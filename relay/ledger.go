@@ -161,12 +161,18 @@ func (l *Ledger) Differs(other *Ledger) string {
 	if l.floor != other.floor {
 		return fmt.Sprintf("everything up to %d settled, not up to %d", l.floor, other.floor)
 	}
-	for name, sets := range map[string][2]*roaring64.Bitmap{"settled": {l.settled, other.settled}, "dead": {l.dead, other.dead}} {
-		if apart := roaring64.Xor(sets[0], sets[1]); !apart.IsEmpty() {
-			return fmt.Sprintf("another answer to whether %d is %s, and to %d more", apart.Minimum(), name, apart.GetCardinality()-1)
-		}
+	if apart := setsApart("settled", l.settled, other.settled); apart != "" {
+		return apart
 	}
-	return ""
+	return setsApart("dead", l.dead, other.dead)
+}
+
+func setsApart(name string, a, b *roaring64.Bitmap) string {
+	apart := roaring64.Xor(a, b)
+	if apart.IsEmpty() {
+		return ""
+	}
+	return fmt.Sprintf("another answer to whether %d is %s, and to %d more", apart.Minimum(), name, apart.GetCardinality()-1)
 }
 
 // Unsettled lists, ascending, the messages up to a sequence that are not settled

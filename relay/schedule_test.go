@@ -233,6 +233,7 @@ func TestWhatIsDueWaitsForRoom(t *testing.T) {
 	require.False(t, ready)
 	require.Zero(t, at, "else the dispatcher would look again and again")
 	x.settle(one)
+	require.Len(t, x.roomC, 1, "a reader that waits for an empty index looks again")
 	ready, _ = x.wakeDue(now)
 	require.True(t, ready)
 }

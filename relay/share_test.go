@@ -28,7 +28,7 @@ func TestSharesAreOfTimeNotOfAttempts(t *testing.T) {
 				g.Join(org("A"))
 				g.Join(org("B"))
 				g.raise(org("A"), org("B"))
-				const last = 10 * time.Minute
+				const last = 2 * time.Minute
 				load := g.load(last)
 				a := load.from(org("A"), 16, taking(time.Second))
 				b := load.from(org("B"), 16, taking(10*time.Millisecond))
@@ -37,6 +37,50 @@ func TestSharesAreOfTimeNotOfAttempts(t *testing.T) {
 				t.Logf("of A %v attempts of 1 s, of B %v of 10 ms", a.begun.Load(), b.begun.Load())
 				require.InDelta(t, c.want, used[0]/(used[0]+used[1]), 0.08)
 				require.Greater(t, (used[0]+used[1])/last.Seconds(), 6.0, "of eight places hardly one is empty")
+			})
+		})
+	}
+}
+
+// A queue that was at rest has saved nothing up: from its first second on it has
+// half. One that had much does not pay for it for longer than moments.
+func TestThePastIsForgotten(t *testing.T) {
+	for name, c := range map[string]struct {
+		before time.Duration // A alone
+		long   time.Duration // what A's attempts take then, and B waits beside it
+	}{
+		"B was at rest":         {before: time.Minute},
+		"A had all but a place": {before: time.Second, long: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inGate(t, DefaultGateOptions(), func(g *gateTest) {
+				t := g.t
+				a, b := org("A"), org("B")
+				g.Join(a)
+				g.Join(b)
+				g.raise(a, b)
+				takes := 20 * time.Millisecond
+				alone := g.load(c.before)
+				alone.from(a, 16, taking(max(takes, c.long)))
+				time.Sleep(c.before)
+				load := g.load(c.long + 10*time.Second)
+				if c.long > 0 {
+					load.from(b, 16, taking(takes))
+				}
+				alone.wg.Wait()
+				others := load.from(b, 16, taking(takes))
+				mine := load.from(a, 16, taking(takes))
+				if c.long > 0 {
+					time.Sleep(3 * time.Second)
+				}
+				mine.begun.Store(0)
+				others.begun.Store(0)
+				time.Sleep(time.Second)
+				require.Greater(t, mine.begun.Load(), int64(150), "about half of 400")
+				if c.long == 0 {
+					require.Greater(t, others.begun.Load(), int64(150))
+				}
+				load.wg.Wait()
 			})
 		})
 	}
@@ -151,18 +195,18 @@ func TestSixtyQueuesRampUpTogether(t *testing.T) {
 			queues = append(queues, org(fmt.Sprint(i)))
 			g.Join(queues[i])
 		}
-		load := g.load(30 * time.Second)
+		load := g.load(5 * time.Second)
 		for _, q := range queues {
-			load.from(q, 2, taking(20*time.Millisecond))
+			load.from(q, 2, taking(100*time.Millisecond))
 		}
 		load.wg.Wait()
 		g.up.Store(false)
 		g.try(gone)
 		require.Zero(t, g.Status().Limit, "nothing goes through an open circuit")
 		g.up.Store(true)
-		load = g.load(30 * time.Second)
+		load = g.load(11 * time.Second)
 		for _, q := range queues {
-			load.from(q, 2, taking(20*time.Millisecond))
+			load.from(q, 2, taking(100*time.Millisecond))
 		}
 		for g.Open() {
 			time.Sleep(rampStep / 10)

@@ -98,7 +98,8 @@ func TestTheSweepSettlesWhatIsTooOld(t *testing.T) {
 	j := &sweptJournal{entries: append(tooOldEntries(9, now),
 		Entry{Sequence: 10, Lane: "0", Accepted: now}, Entry{Sequence: 11, Lane: "5", Accepted: now, Expires: now.Add(-time.Second)},
 		Entry{Sequence: 12, Lane: "6", Accepted: now.Add(-8 * 24 * time.Hour), NotBefore: now.Add(-time.Hour)},
-		Entry{Sequence: 13, Lane: "7", Accepted: now, Expires: now.Add(time.Second)})}
+		Entry{Sequence: 13, Lane: "7", Accepted: now, Expires: now.Add(time.Second)},
+		Entry{Sequence: 14, Lane: "8", Accepted: now, Expires: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})}
 	s := sweptTerm(j, now, func() bool { return true })
 	s.sweepOnce(t.Context())
 	reasons := map[uint64]string{}

@@ -194,7 +194,7 @@ func newSharedDestination(t *testing.T) *sharedDestination {
 	d := &sharedDestination{slow: map[string]time.Duration{}, underway: map[string]int{}, came: map[string]int{},
 		arrived: map[string]time.Time{}, changed: make(chan struct{})}
 	d.Server = httptest.NewServer(d)
-	t.Cleanup(d.Server.Close)
+	t.Cleanup(d.Close)
 	return d
 }
 
