@@ -43,7 +43,8 @@ type book struct {
 }
 
 // grave is work at the dead letters: bury a message, or remove a letter that
-// was replayed or discarded.
+// was replayed or discarded. Or the pause of the queue, for a message that is to
+// be none: that too must be done before a checkpoint forgets the event.
 type grave struct {
 	event  relay.Event
 	remove bool
@@ -193,7 +194,7 @@ func (a *accounts) enter(b *book, sequence uint64, at time.Time, data []byte) {
 	if e.State.Settled() {
 		b.agenda.settled(e.Sequence)
 	}
-	if e.State == relay.Dead || wasLetter {
+	if e.State == relay.Dead || wasLetter || e.Pause {
 		b.graves = append(b.graves, grave{event: e, remove: wasLetter, waited: waited, place: sequence})
 		a.notify()
 	}
@@ -258,6 +259,18 @@ func (a *accounts) pendingGraves(q relay.Queue) []grave {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append([]grave(nil), a.books[q.Token()].graves...)
+}
+
+// pausing says whether a queue is to be paused and is not yet.
+func (a *accounts) pausing(q relay.Queue) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, g := range a.books[q.Token()].graves {
+		if g.event.Pause {
+			return true
+		}
+	}
+	return false
 }
 
 // gravesDone forgets the first n pieces of work, but for what is left of them.

@@ -112,7 +112,7 @@ func drain(t *testing.T, b *broker.Broker, d relay.Destination, change func(*rel
 func runDrain(t testing.TB, c *broker.Channel, d relay.Destination, change func(*relay.DrainOptions)) (stop func()) {
 	t.Helper()
 	policy := relay.DefaultPolicy()
-	policy.FirstDelay, policy.SlowDelay = 20*time.Millisecond, 20*time.Millisecond
+	policy.FirstDelay, policy.SlowDelay, policy.CycleDelay = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	gate := relay.DefaultGateOptions()
 	gate.ProbeInterval = 20 * time.Millisecond
 	o := relay.DrainOptions{Instance: "here", Session: relay.FreshID(queue), LongestAttempt: time.Second, StopTimeout: 10 * time.Second,

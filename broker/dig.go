@@ -51,7 +51,7 @@ func (h *housekeeper) digSome(ctx context.Context, q relay.Queue, work []grave, 
 		histories = h.b.histories(ctx, q, work)
 	}
 	for i, g := range work {
-		if full && !g.remove {
+		if full && !g.remove && !g.event.Pause {
 			left = append(left, g)
 			continue
 		}
@@ -73,8 +73,11 @@ func (h *housekeeper) digSome(ctx context.Context, q relay.Queue, work []grave, 
 func (h *housekeeper) digOne(ctx context.Context, q relay.Queue, g grave, history *relay.History) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if g.remove {
+	switch {
+	case g.remove:
 		return h.b.unbury(ctx, q, g.event.ID)
+	case g.event.Pause:
+		return h.b.pauseFor(ctx, q, g.event)
 	}
 	still := false
 	h.b.accounts[q.Destination].view(q, func(l *relay.Ledger) { still = l.DeadLetter(g.event.Sequence) })

@@ -3,11 +3,13 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -84,6 +86,53 @@ func StoreImport(ctx context.Context, b *Broker, x relay.ExportedLetter) error {
 	}
 	_, err = i.accept(ctx)
 	return err
+}
+
+// Dirty says whether the checkpoint of a queue lacks something.
+func Dirty(b *Broker, q relay.Queue) bool { return b.accounts[q.Destination].isDirty(q) }
+
+// ForgetPause brings a queue back to where a crash leaves it that comes after an
+// event and before what follows from it.
+func ForgetPause(ctx context.Context, b *Broker, q relay.Queue) error {
+	s, err := b.js.Stream(ctx, kvStream)
+	if err != nil {
+		return err
+	}
+	subject := func(key string) jetstream.StreamPurgeOpt {
+		return jetstream.WithPurgeSubject("$KV." + kvBucket + "." + key)
+	}
+	return errors.Join(s.Purge(ctx, subject(pauseKey(q))), s.Purge(ctx, subject(checkpointKey(q))))
+}
+
+// StockWaiting fills an empty queue with messages that have been tried once, by
+// an earlier drain, and wait until next: many of them in little time.
+func StockWaiting(ctx context.Context, b *Broker, messages []*relay.Message, next time.Time) error {
+	for i, m := range messages {
+		header, err := relay.EncodeEnvelope(m)
+		if err != nil {
+			return err
+		}
+		subject, err := messageSubject(m)
+		if err != nil {
+			return err
+		}
+		e := relay.Event{Sequence: uint64(i + 1), ID: m.ID, State: relay.Waiting, Attempt: 1, Reason: relay.ReasonNotReady, Next: next, Slow: 1}
+		event, err := e.Encode()
+		if err != nil {
+			return err
+		}
+		for _, msg := range []*nats.Msg{{Subject: subject, Header: header, Data: m.Body}, {Subject: eventSubject(m.Queue, m.ID), Data: event}} {
+			if _, err := b.js.PublishMsgAsync(msg); err != nil {
+				return err
+			}
+		}
+	}
+	select {
+	case <-b.js.PublishAsyncComplete():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // WithPlaces is of how many places the newest message is remembered.

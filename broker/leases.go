@@ -176,7 +176,8 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 			s.hold.tell(r.Session)
 			s.pausing.tell(r.Session)
 		}
-		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: s.pause != nil, Hold: s.hold != nil}
+		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
+			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil}
 		if granted {
 			l.b.accounts[destination].tellUrgent(&g, r.Queues[token])
 		}

@@ -51,6 +51,29 @@ func (b *Broker) Resume(ctx context.Context, q relay.Queue) error {
 	return b.setPause(ctx, q, nil)
 }
 
+// pauseFor pauses a queue for a message that its destination will not have, if it
+// waits still. Somebody else's pause stays: whoever ends that has the message
+// tried again, and so has his own chance to be told.
+func (b *Broker) pauseFor(ctx context.Context, q relay.Queue, e relay.Event) error {
+	waits := false
+	b.accounts[q.Destination].view(q, func(l *relay.Ledger) {
+		w, ok := l.Waiting(e.Sequence)
+		waits = ok && w.Pause
+	})
+	if !waits || b.leases.paused(q) {
+		return nil
+	}
+	p := relay.PauseFor(e)
+	b.log.Warn().Str("queue", q.String()).Str("id", e.ID).Str("reason", p.Reason).Msg("the queue is paused for a message that its destination will not have")
+	return b.setPause(ctx, q, &p)
+}
+
+func (l *leases) paused(q relay.Queue) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slots[q.Token()].pause != nil
+}
+
 func (b *Broker) setPause(ctx context.Context, q relay.Queue, p *relay.Pause) error {
 	if !b.Known(q) {
 		return relay.Refuse(relay.CodeNotFound, "there is no queue %s", q)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/theforeman/foreman-relay/broker"
@@ -15,7 +14,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes()}
 	return usage(errors.Join(problems...))
 }
 
@@ -62,15 +61,10 @@ func (c *Config) checkChoices() error {
 	if _, err := broker.ParseMode(c.Durability); err != nil {
 		problems = append(problems, err)
 	}
-	for _, p := range []struct {
-		key, value string
-		choices    []string
-	}{{"log.format", c.Log.Format, []string{"", "json", "console"}}, {"log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}}} {
-		if !slices.Contains(p.choices, p.value) {
-			problems = append(problems, fmt.Errorf("%s is %q; choose one of %s", p.key, p.value, strings.Join(p.choices, " ")))
-		}
-	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems,
+		among("log.format", c.Log.Format, []string{"", "json", "console"}),
+		among("log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}),
+		among("limits.on_poison", c.Limits.OnPoison, relay.Poisons()))...)
 }
 
 func (c *Config) checkQueues() error {
@@ -95,12 +89,18 @@ func (c *Config) checkLimits() error {
 		within("limits.record_window", l.RecordWindow, time.Minute, 90*24*time.Hour),
 		within("limits.stop_timeout", l.StopTimeout, time.Second, 10*time.Minute),
 		within("limits.max_age", l.MaxAge, time.Minute, 90*24*time.Hour),
-		within("limits.max_attempts", l.MaxAttempts, 1, 10000),
+		within("limits.max_attempts", l.MaxAttempts, 0, 10000),
+		within("limits.quick_attempts", l.QuickAttempts, 1, 100),
+		within("limits.max_cycles", l.MaxCycles, 1, 1000),
+		within("limits.cycle_delay", l.CycleDelay, time.Millisecond, 24*time.Hour), // max_delay caps it: a file of before may set that lower
 		within("limits.first_delay", l.FirstDelay, time.Millisecond, l.MaxDelay),
 		within("limits.slow_delay", l.SlowDelay, time.Millisecond, l.MaxDelay),
 		within("limits.max_delay", l.MaxDelay, time.Millisecond, 24*time.Hour),
 		within("limits.index_entries", l.IndexEntries, 16, 10_000_000),
 		within("limits.index_lane", l.IndexLane, 1, l.IndexEntries),
+		within("limits.index_parked", l.IndexParked, 0, 10_000_000),
+		within("foreman.retry_percent", f.RetryPercent, 0, 100),
+		within("foreman.retry_floor", f.RetryFloor, 1, 10_000),
 		within("limits.delivery_window", l.DeliveryWindow, 0, 90*24*time.Hour),
 		within("foreman.attempt_timeout", f.AttemptTimeout, 100*time.Millisecond, 10*time.Minute),
 		within("foreman.concurrency", f.Concurrency, 1, 1024),

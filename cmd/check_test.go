@@ -72,9 +72,11 @@ func TestBounds(t *testing.T) {
 		"limits.body_timeout":   {time.Second, 10 * time.Minute},
 		"limits.journal_window": {time.Second, 720 * time.Hour}, "limits.record_window": {time.Minute, 2160 * time.Hour},
 		"limits.stop_timeout": {time.Second, 10 * time.Minute}, "limits.max_age": {time.Minute, 2160 * time.Hour},
-		"limits.max_waiting": {1, 100_000}, "limits.max_attempts": {1, 10000}, "limits.first_delay": {time.Millisecond, 10 * time.Minute},
+		"limits.max_waiting": {1, 100_000}, "limits.max_attempts": {0, 10000}, "limits.first_delay": {time.Millisecond, 10 * time.Minute},
 		"limits.slow_delay": {time.Millisecond, 10 * time.Minute}, "limits.max_delay": {time.Millisecond, 24 * time.Hour},
 		"limits.index_entries": {16, 10_000_000}, "limits.index_lane": {1, 1 << 18},
+		"limits.index_parked": {0, 10_000_000}, "foreman.retry_percent": {0, 100}, "foreman.retry_floor": {1, 10_000},
+		"limits.quick_attempts": {1, 100}, "limits.max_cycles": {1, 1000}, "limits.cycle_delay": {time.Millisecond, 24 * time.Hour},
 		"limits.delivery_window": {time.Duration(0), 2160 * time.Hour},
 	}
 	for parent, v := range map[string]any{"foreman": Foreman{}, "limits": Limits{}, "pass_through": PassThrough{}} {

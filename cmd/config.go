@@ -35,6 +35,8 @@ type Config struct {
 	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
 	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
+
+	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
 }
 
 // TLS names the files of the edge's certificate.
@@ -70,6 +72,8 @@ type Foreman struct {
 	AttemptTimeout time.Duration `yaml:"attempt_timeout" json:"attempt_timeout"`
 	Concurrency    int           `yaml:"concurrency" json:"concurrency"` // attempts at one time, at most
 	ProbeInterval  time.Duration `yaml:"probe_interval" json:"probe_interval"`
+	RetryPercent   int           `yaml:"retry_percent" json:"retry_percent"` // failed retries, of the first attempts
+	RetryFloor     int           `yaml:"retry_floor" json:"retry_floor"`     // and so many a second in any case
 
 	// The registered smart proxy that ARF reports are told to come from; empty: Foreman takes the host's own.
 	OpenSCAPProxyName string `yaml:"openscap_proxy_name" json:"openscap_proxy_name"`
@@ -108,12 +112,17 @@ type Limits struct {
 	RecordWindow    time.Duration `yaml:"record_window" json:"record_window"`   // events and settled keys stay so long
 	StopTimeout     time.Duration `yaml:"stop_timeout" json:"stop_timeout"`     // for attempts under way at a stop
 	MaxAge          time.Duration `yaml:"max_age" json:"max_age"`               // then a dead letter
-	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`
-	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`
-	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`
-	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`
-	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`     // messages of a queue that a drain remembers
-	IndexLane       int           `yaml:"index_lane" json:"index_lane"`           // of these, of one host
+	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`     // failed ones in all; 0: quick_attempts x max_cycles
+	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`       // within a cycle
+	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`         // where somebody else must act first
+	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`           // cap of all three
+	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`   // messages of a queue that a drain remembers
+	IndexLane       int           `yaml:"index_lane" json:"index_lane"`         // of these, of one host
+	IndexParked     int           `yaml:"index_parked" json:"index_parked"`     // lanes besides whose first message waits to be retried
+	QuickAttempts   int           `yaml:"quick_attempts" json:"quick_attempts"` // of one cycle
+	CycleDelay      time.Duration `yaml:"cycle_delay" json:"cycle_delay"`       // between two cycles, the first time
+	MaxCycles       int           `yaml:"max_cycles" json:"max_cycles"`
+	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"`             // move, pause or discard
 	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
 	MaxUploads      int           `yaml:"max_uploads" json:"max_uploads"`         // bodies above 1 MiB that come at one time; more get 429
 }
@@ -121,10 +130,13 @@ type Limits struct {
 // defaultConfig is what holds with nothing given.
 func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
+	budget := relay.DefaultBudgetOptions()
 	return Config{
+		Routes: map[string]RouteConfig{},
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
+			RetryPercent: budget.Percent, RetryFloor: budget.Floor,
 			Rate: gate.Rate, Burst: gate.Burst, Weights: map[string]int{}},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
@@ -132,7 +144,8 @@ func defaultConfig() Config {
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
-			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, DeliveryWindow: deliveries.DefaultWindow},
+			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, IndexParked: index.Parked,
+			QuickAttempts: policy.QuickAttempts, CycleDelay: policy.CycleDelay, MaxCycles: policy.MaxCycles, OnPoison: policy.OnPoison, DeliveryWindow: deliveries.DefaultWindow},
 	}
 }
 
@@ -206,7 +219,8 @@ func (c *Config) gate() relay.GateOptions {
 
 func (c *Config) policy() relay.Policy {
 	l := c.Limits
-	return relay.Policy{FirstDelay: l.FirstDelay, MaxDelay: l.MaxDelay, SlowDelay: l.SlowDelay, MaxAttempts: l.MaxAttempts, MaxAge: l.MaxAge}
+	return relay.Policy{FirstDelay: l.FirstDelay, MaxDelay: l.MaxDelay, SlowDelay: l.SlowDelay, MaxAttempts: l.MaxAttempts, MaxAge: l.MaxAge,
+		QuickAttempts: l.QuickAttempts, CycleDelay: l.CycleDelay, MaxCycles: l.MaxCycles, OnPoison: l.OnPoison}
 }
 
 // isLoopback says whether nobody outside this machine can reach the address.

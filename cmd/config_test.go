@@ -62,7 +62,7 @@ func TestYAMLErrorsNameFileLineAndKey(t *testing.T) {
 }
 
 func TestAFileThatSetsNothingLeavesTheDefaults(t *testing.T) {
-	for _, text := range []string{"", " \n", "# nothing\n", "~\n", "---\n", "---\n# nothing\n", "foreman:\nlimits:\n", "limits:\n  # quota: 1GiB\n", "limits:\n  quota:\n", "listen:\n"} {
+	for _, text := range []string{"", " \n", "# nothing\n", "~\n", "---\n", "---\n# nothing\n", "foreman:\nlimits:\n", "limits:\n  # quota: 1GiB\n", "limits:\n  quota:\n", "listen:\n", "routes:\n"} {
 		config := defaultConfig()
 		require.NoError(t, config.readFile(writeFile(t, text)), "%q", text)
 		require.Equal(t, defaultConfig(), config, "%q", text)

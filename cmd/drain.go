@@ -85,5 +85,5 @@ func (c *Config) checkDrain() error {
 		}
 	}
 	problems = append(problems, broker.CheckQueue(relay.Queue{Organization: relay.DefaultOrganization, Destination: c.Broker.Destination}))
-	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits())...))
+	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits(), c.checkRoutes())...))
 }

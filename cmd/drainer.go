@@ -34,28 +34,15 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 	if err != nil {
 		return nil, err
 	}
-	policies := map[string]relay.Policy{}
-	for _, r := range foreman.Routes(c.policy()) {
-		policies[r.Name] = r.Policy
-	}
 	d := &drainer{client: client, metrics: metrics, before: before}
 	ways := relay.NewGate(c.gate(), client.Probe)
 	metrics.gate.gate.Store(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
 		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: ways,
-		Policy: func(route string) relay.Policy {
-			if p, ok := policies[route]; ok {
-				return p
-			}
-			return c.policy()
-		},
-		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane}, Now: time.Now, Log: log, Observe: metrics.observe,
-		Knows: func(route string) bool {
-			_, known := policies[route]
-			return known || route == relay.GenericRoute
-		},
-		Deliveries: before.seam(),
+		Policy: c.policies(), Knows: c.knows(),
+		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: log, Observe: metrics.observe,
+		Deliveries: before.seam(), Budget: relay.NewBudget(relay.BudgetOptions{Percent: c.Foreman.RetryPercent, Floor: c.Foreman.RetryFloor}),
 	})
 	return d, nil
 }

@@ -191,7 +191,7 @@ func printQueue(out *printer, s relay.QueueStatus) error {
 		pause = *s.Pause
 	}
 	return fields(out, s, queueName(s), "queue", queueName(s), "accepted", s.Accepted, "pending", s.Pending, "delivering", s.Delivering,
-		"waiting", s.Waiting, "scheduled", s.Scheduled, "delivered", s.Delivered, "dead", countCell(s.Dead), "superseded", s.Superseded,
+		"waiting", s.Waiting, "retries held", s.RetriesHeld, "scheduled", s.Scheduled, "delivered", s.Delivered, "dead", countCell(s.Dead), "superseded", s.Superseded,
 		"cancelled", s.Cancelled, "discarded", s.Discarded, "duplicate", s.Duplicate, "oldest pending", age(s.OldestAgeSeconds),
 		"journal", fmt.Sprintf("%d of %s", s.Bytes, ByteSize(s.QuotaBytes)),
 		"paused", pausedCell(s.Paused), "paused by", pause.By, "paused at", when(&pause.At), "paused because", pause.Reason,

@@ -121,8 +121,8 @@ func (s *server) openBroker(ctx context.Context) error {
 	}
 	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
-		Routes:       foreman.Routes(c.policy()),
-		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: latestRoutes(foreman.Routes(c.policy())), Log: s.log}
+		Routes:       c.routes(),
+		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Log: s.log}
 	if c.Broker.Listen != "" {
 		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
 	}
@@ -133,22 +133,10 @@ func (s *server) openBroker(ctx context.Context) error {
 	return nil
 }
 
-// latestRoutes are those of whose waiting messages only the newest is delivered;
-// a drain that is told otherwise delivers each.
-func latestRoutes(routes []relay.Route) []string {
-	var names []string
-	for _, r := range routes {
-		if r.Policy.Latest {
-			names = append(names, r.Name)
-		}
-	}
-	return names
-}
-
 // makeEdge comes before it is served: the admin socket enqueues with it.
 func (s *server) makeEdge(context.Context) error {
 	c := s.config
-	routes := foreman.Routes(c.policy())
+	routes := c.routes()
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
 		Pass: s.pass(), Policy: c.policy(), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil

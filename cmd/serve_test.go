@@ -222,7 +222,7 @@ func TestServeOverTLS(t *testing.T) {
 
 func TestMetricsAreThereFromTheStart(t *testing.T) {
 	text := startServe(t).metrics()
-	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_disk_low", "foreman_relay_store_broken",
+	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
 		"foreman_relay_concurrency_limit", "foreman_relay_attempts_in_flight", "foreman_relay_queues_waiting", "foreman_relay_rate_limit",
 		"foreman_relay_throttled_seconds", "foreman_relay_throttled_total", "foreman_relay_breaker_state", "go_goroutines", "process_start_time_seconds"} {
 		require.Contains(t, text, "# TYPE "+family+" ", "without a drain too")

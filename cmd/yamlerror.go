@@ -56,8 +56,13 @@ func yamlKeys(t reflect.Type, parent string) []string {
 		f := t.Field(i)
 		key := dotted(parent, yamlName(f))
 		keys = append(keys, key)
-		if f.Type.Kind() == reflect.Struct {
+		switch kind := f.Type.Kind(); {
+		case kind == reflect.Struct:
 			keys = append(keys, yamlKeys(f.Type, key)...)
+		case kind == reflect.Map && f.Type.Elem().Kind() == reflect.Struct: // else its keys are the operator's own
+			for _, name := range knownRoutes() {
+				keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, name))...)
+			}
 		}
 	}
 	return keys

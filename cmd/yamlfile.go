@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,12 +57,18 @@ func (c *yamlCheck) value(n ast.Node, t reflect.Type, key string) {
 		return
 	}
 	switch t.Kind() {
+	case reflect.Pointer:
+		c.value(n, t.Elem(), key)
 	case reflect.Struct:
 		c.mapping(n, t, key)
 	case reflect.Slice:
 		c.sequence(n, t, key)
 	case reflect.Map:
-		c.table(n, t, key)
+		if t.Elem().Kind() == reflect.Struct {
+			c.routes(n, t.Elem(), key)
+		} else {
+			c.table(n, t, key)
+		}
 	default:
 		c.scalar(n, t, key)
 	}
@@ -85,6 +92,23 @@ func (c *yamlCheck) mapping(n ast.Node, t reflect.Type, key string) {
 			continue
 		}
 		c.value(i.Value(), field.Type, dotted(key, name))
+	}
+}
+
+// routes holds the mapping whose keys are routes.
+func (c *yamlCheck) routes(n ast.Node, t reflect.Type, key string) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		c.say(n, "%s holds a route a key, for example facts: write them below it", key)
+		return
+	}
+	for i := m.MapRange(); i.Next(); {
+		name := i.Key().GetToken().Value
+		if !slices.Contains(knownRoutes(), name) {
+			c.say(i.Key(), "%s: %v", key, unknownRoute(name))
+			continue
+		}
+		c.value(i.Value(), t, dotted(key, name))
 	}
 }
 

@@ -141,6 +141,7 @@ type QueueCollector struct {
 	bytes    *prometheus.Desc
 	breaker  *prometheus.Desc
 	paused   *prometheus.Desc
+	held     *prometheus.Desc
 }
 
 // NewQueueCollector collects from an operator.
@@ -154,12 +155,13 @@ func NewQueueCollector(o relay.Operator, log zerolog.Logger) *QueueCollector {
 		oldest:   desc("queue_oldest_age_seconds", "Age of the oldest pending message."),
 		bytes:    desc("queue_bytes", "Size of the journal."),
 		breaker:  desc("breaker_state", "1 at the state in which the circuit of the destination is; unknown without a drain.", "state"),
-		paused:   desc("queue_paused", "1 while a queue is paused by an operator.")}
+		paused:   desc("queue_paused", "1 while a queue is paused."),
+		held:     desc("retries_held", "Messages that are due for a retry and held back by the retry budget of the destination.")}
 }
 
 // Describe implements prometheus.Collector.
 func (q *QueueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{q.messages, q.oldest, q.bytes, q.breaker, q.paused} {
+	for _, d := range []*prometheus.Desc{q.messages, q.oldest, q.bytes, q.breaker, q.paused, q.held} {
 		ch <- d
 	}
 }
@@ -189,6 +191,7 @@ func (q *QueueCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(q.oldest, s.OldestAgeSeconds, s.Organization, s.Destination)
 		gauge(q.bytes, float64(s.Bytes), s.Organization, s.Destination)
 		gauge(q.paused, flag(s.Paused), s.Organization, s.Destination)
+		gauge(q.held, float64(s.RetriesHeld), s.Organization, s.Destination)
 		for _, state := range breakerStates {
 			gauge(q.breaker, flag(state == s.Breaker), s.Organization, s.Destination, state)
 		}

@@ -48,6 +48,7 @@ func TestFamiliesFromTheStart(t *testing.T) {
 		`foreman_relay_breaker_state{destination="foreman",organization="default",state="half-open"} 1`,
 		`foreman_relay_breaker_state{destination="foreman",organization="default",state="closed"} 0`,
 		`foreman_relay_queue_paused{destination="foreman",organization="default"} 0`,
+		`foreman_relay_retries_held{destination="foreman",organization="default"} 2`,
 	} {
 		require.Contains(t, text, line+"\n")
 	}

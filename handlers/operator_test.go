@@ -45,7 +45,7 @@ func (o *operator) Queues(context.Context) ([]relay.QueueStatus, error) {
 }
 
 func status(q relay.Queue) relay.QueueStatus {
-	return relay.QueueStatus{Organization: q.Organization, Destination: q.Destination, Accepted: 1 << 63, Pending: 3, Delivering: 1, Waiting: 1,
+	return relay.QueueStatus{Organization: q.Organization, Destination: q.Destination, Accepted: 1 << 63, Pending: 3, RetriesHeld: 2, Delivering: 1, Waiting: 1,
 		Delivered: 9, OldestAgeSeconds: 1.25, Bytes: 4096, QuotaBytes: 1 << 40, Breaker: "half-open", BreakerSince: &noon, BreakerReason: "why?", Drain: "d/1", Epoch: 4, Floor: 12, HeldBy: relay.HeldByShare}
 }
 

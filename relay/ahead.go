@@ -67,6 +67,10 @@ func (x *index) takeAhead(e Entry) {
 		}
 		return
 	}
+	if p := c.parked.lanes[e.Lane]; p != nil {
+		p.left = max(p.left, e.Sequence)
+		return
+	}
 	l := x.lane(c, e.Lane)
 	if l.left > x.cursor || l.spilled != 0 || len(l.items) >= x.limits.Lane || c.extra >= c.beside {
 		l.left = max(l.left, e.Sequence)

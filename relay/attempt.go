@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // attempt is one try to deliver the head of a lane: fetch its body, deliver,
@@ -99,19 +100,33 @@ func (t *term) deliver(e Entry, m *Message, p *Permit) {
 		t.Gate.Drop(p)
 		result = Result{Class: ClassOutage} // past its time without a try: Decide makes it a dead letter
 	} else {
-		t.begin(policy, m)
-		result = t.Destination.Deliver(t.hard, m)
-		t.answered(policy, m, result)
-		result = t.Gate.Report(t.hard, p, result)
+		result = t.try(policy, e, m, p, start)
 	}
 	if t.hard.Err() != nil && result.Class != ClassDelivered && result.Class != ClassAlready {
 		t.x.putBack(e) // stopped in the middle: nothing is known about the destination
 		return
 	}
 	now := t.Now()
-	outcome := Decide(policy, Attempt{Number: e.Attempts + 1, Accepted: e.Accepted, Expires: e.Expires}, result, now, t.jitter())
+	outcome := Decide(policy, Attempt{Accepted: e.Accepted, Failures: e.Failures, Slow: e.Slow, Expires: e.Expires}, result, now, t.jitter())
 	t.conclude(e, outcome, result)
 	t.report(AttemptReport{Queue: t.Queue, Entry: e, Route: m.Route, Result: result, Outcome: outcome, Took: now.Sub(start)})
+}
+
+// try makes the attempt, at the expense of the budget if it is a retry: one that
+// goes well costs nothing.
+func (t *term) try(policy Policy, e Entry, m *Message, p *Permit, start time.Time) Result {
+	if e.Attempts == 0 {
+		t.Budget.Deposit(start)
+	}
+	t.begin(policy, m)
+	result := t.Destination.Deliver(t.hard, m)
+	t.answered(policy, m, result)
+	result = t.Gate.Report(t.hard, p, result)
+	if e.Attempts > 0 && result.Class.healthy() {
+		t.Budget.Refund(t.Now())
+		t.x.repaid()
+	}
+	return result
 }
 
 // conclude does to lane and record what the outcome says.
@@ -123,7 +138,7 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 		if o.Counted {
 			e.Attempts++
 		}
-		e.Next = o.Next
+		e.Next, e.Failures, e.Slow = o.Next, o.Failures, o.Slow
 		t.record(e, o, r)
 		t.x.postpone(e)
 	default: // an outage: as if it had not been tried
@@ -155,7 +170,11 @@ func (t *term) settle(e Entry, o Outcome, r Result) {
 // once counted.
 func (t *term) record(e Entry, o Outcome, r Result) {
 	event := Event{Sequence: e.Sequence, ID: e.ID, State: o.State, Attempt: e.Attempts, Status: r.Status,
-		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Link: o.Link, Ambiguous: r.Ambiguous, Run: t.Term.Run}
+		Reason: o.Reason, Detail: r.Detail, Next: o.Next, Epoch: t.Epoch, Keyed: e.Keyed, Link: o.Link, Ambiguous: r.Ambiguous, Run: t.Term.Run,
+		Failures: o.Failures, Slow: o.Slow, Pause: o.Pause}
+	if o.Cause != "" { // the letter would say it
+		event.Detail = Excerpt([]byte(o.Cause + ": " + r.Detail))
+	}
 	for {
 		err := t.Journal.Record(t.hard, event)
 		if err == nil {
@@ -171,7 +190,7 @@ func (t *term) record(e Entry, o Outcome, r Result) {
 // report logs the attempt, once, with everything in it, and tells the observer.
 func (t *term) report(a AttemptReport) {
 	level := t.Log.Debug()
-	if a.Outcome.State == Dead {
+	if a.Outcome.State == Dead || a.Outcome.Pause || a.Outcome.Reason == ReasonDiscardedByPolicy {
 		level = t.Log.Warn()
 	}
 	level.Str("queue", a.Queue.String()).Str("id", a.Entry.ID).Str("route", a.Route).

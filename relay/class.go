@@ -17,30 +17,13 @@ type class struct {
 	schedule schedule
 	extra    int // messages of its lanes that are beside the room for reading ahead
 	beside   int // how many these may be
+
+	parked     parked
+	sinceRetry int // attempts since the last retry
 }
 
 func newClass(urgent bool, beside int) class {
 	return class{urgent: urgent, lanes: map[string]*lane{}, beside: beside, schedule: newSchedule(beside)}
-}
-
-// wake moves the lanes that are due at now to the ready list.
-func (c *class) wake(now int64) {
-	for l := c.due.popDue(now); l != nil; l = c.due.popDue(now) {
-		c.ready.pushBack(l)
-	}
-}
-
-// nextDue is when anything of the class is due next; 0: nothing is known. What is
-// scheduled counts only while there is room for it.
-func (c *class) nextDue() int64 {
-	var at int64
-	if len(c.due) > 0 {
-		at = c.due[0].next
-	}
-	if s := c.schedule.heap; len(s) > 0 && c.extra < c.beside && (at == 0 || s[0].due < at) {
-		at = s[0].due
-	}
-	return at
 }
 
 // delist takes a lane from where it waits for its turn.

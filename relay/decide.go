@@ -17,6 +17,7 @@ const minDelay = time.Millisecond
 // [0, 1), now is the time of the verdict. Every delay d is 0 < d <= MaxDelay (or
 // what Retry-After asks for, up to MaxRetryAfter), and no next attempt lies
 // beyond the end of the message's time: its maximum age, or what it was given.
+// Only ClassTransient counts against the number of attempts.
 func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcome {
 	switch r.Class {
 	case ClassDelivered:
@@ -24,7 +25,7 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	case ClassAlready:
 		return Outcome{State: Delivered, Reason: ReasonAlreadyThere, Counted: true}
 	case ClassRejected:
-		return Outcome{State: Dead, Reason: orReason(r.Reason, ReasonRejected), Counted: true}
+		return p.poisoned(orReason(r.Reason, ReasonRejected), now)
 	}
 	if r.Ambiguous && p.GiveUpAmbiguous {
 		return Outcome{State: Dead, Reason: ReasonAmbiguous, Counted: true}
@@ -34,21 +35,18 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 		return tooOld(reason, r)
 	}
 	var d time.Duration
-	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true}
+	o := Outcome{State: Waiting, Reason: r.Reason, Counted: true, Failures: a.Failures}
 	switch r.Class {
 	case ClassTransient:
-		if a.Number >= p.MaxAttempts {
-			return Outcome{State: Dead, Reason: ReasonMaxAttempts, Counted: true}
+		if o.Failures++; o.Failures >= p.attempts() {
+			return p.poisoned(ReasonMaxAttempts, now)
 		}
-		d = jittered(doubled(p.FirstDelay, p.MaxDelay, a.Number), jitter)
-	case ClassNotReady:
-		o.Reason = orReason(r.Reason, ReasonNotReady)
-		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
-	case ClassDenied:
-		o.Reason, o.Counted = orReason(r.Reason, ReasonUnauthorized), false
-		d = slowed(doubled(p.SlowDelay, p.MaxDelay, a.Number), jitter)
+		d = jittered(p.delay(o.Failures), jitter)
+	case ClassNotReady, ClassDenied:
+		o.Reason, o.Slow = orReason(r.Reason, slowReason(r.Class)), a.Slow+1
+		d = slowed(doubled(p.SlowDelay, p.MaxDelay, o.Slow), jitter)
 	default: // an outage, confirmed or not, burns no attempt
-		return outage(r, now)
+		return outage(a, r, now)
 	}
 	d = max(d, min(r.RetryAfter, MaxRetryAfter))
 	o.Next = now.Add(min(d, deadline.Sub(now)))
@@ -57,11 +55,11 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 
 // outage leaves a message as if it had not been tried. Of one that was sent all
 // the same there must be a trace: the next attempt may be the second delivery.
-func outage(r Result, now time.Time) Outcome {
+func outage(a Attempt, r Result, now time.Time) Outcome {
 	if !r.Ambiguous {
 		return Outcome{State: Queued, Reason: r.Reason}
 	}
-	return Outcome{State: Waiting, Reason: r.Reason, Next: now.Add(minDelay)}
+	return Outcome{State: Waiting, Reason: r.Reason, Next: now.Add(minDelay), Failures: a.Failures, Slow: a.Slow}
 }
 
 // tooOld is the end of a message that has reached the end of its time; what had
@@ -71,8 +69,15 @@ func tooOld(reason string, r Result) Outcome {
 	if r.Class == ClassDenied {
 		o.Reason = ReasonUnauthorized
 	}
-	o.Counted = r.Class == ClassTransient || r.Class == ClassNotReady
+	o.Counted = r.Class == ClassTransient || r.Class == ClassNotReady || r.Class == ClassDenied
 	return o
+}
+
+func slowReason(c Class) string {
+	if c == ClassDenied {
+		return ReasonUnauthorized
+	}
+	return ReasonNotReady
 }
 
 func orReason(reason, fallback string) string {

@@ -46,6 +46,7 @@ type DrainOptions struct {
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
+	Budget *Budget // of retries, over all queues; nil: no bound
 	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
 	// none is kept.
 	Deliveries Deliveries
@@ -197,7 +198,7 @@ func (d *Drain) post(q Queue) *post {
 		return nil
 	}
 	p := &post{log: d.Log, worker: &Worker{Queue: q, Journal: j, Destination: d.Destination, Gate: d.Gate,
-		Policy: d.Policy, Limits: d.Limits, Now: d.now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Knows: d.Knows}}
+		Policy: d.Policy, Limits: d.Limits, Now: d.now, Jitter: d.Jitter, Log: d.Log, Observe: d.Observe, Deliveries: d.Deliveries, Knows: d.Knows, Budget: d.Budget}}
 	d.posts[q.Token()] = p
 	return p
 }

@@ -26,6 +26,10 @@ type Event struct {
 	Run       uint64 // of the edge, as the drain knew it that wrote this; 0: the edge itself
 	Reach     uint64 // of Started only
 
+	Failures int  // for Waiting: attempts that count against the policy
+	Slow     int  // for Waiting: attempts in a row that had to wait for somebody else
+	Pause    bool // for Waiting: the queue is to be paused for this message
+
 	Recorded time.Time // by the broker's clock; not encoded
 }
 
@@ -43,6 +47,9 @@ type wireEvent struct {
 	Epoch    uint64 `json:"e,omitempty"`
 	Keyed    bool   `json:"k,omitempty"`
 	Link     string `json:"l,omitempty"`
+	Failures int    `json:"f,omitempty"`
+	Slow     int    `json:"w,omitempty"`
+	Pause    bool   `json:"p,omitempty"`
 
 	Ambiguous bool   `json:"x,omitempty"`
 	Run       uint64 `json:"u,omitempty"`
@@ -53,7 +60,9 @@ type wireEvent struct {
 // stored as ReasonUnclassified.
 func (e Event) Encode() ([]byte, error) {
 	e.classify()
-	w := wireEvent{e.Sequence, e.ID, e.State, e.Attempt, e.Status, e.Reason, e.Detail, 0, e.Epoch, e.Keyed, e.Link, e.Ambiguous, e.Run, e.Reach}
+	w := wireEvent{Sequence: e.Sequence, ID: e.ID, State: e.State, Attempt: e.Attempt, Status: e.Status, Reason: e.Reason,
+		Detail: e.Detail, Epoch: e.Epoch, Keyed: e.Keyed, Link: e.Link, Failures: e.Failures, Slow: e.Slow, Pause: e.Pause,
+		Ambiguous: e.Ambiguous, Run: e.Run, Reach: e.Reach}
 	if !e.Next.IsZero() {
 		w.Next = e.Next.UnixMilli()
 	}
@@ -72,7 +81,9 @@ func DecodeEvent(b []byte) (Event, error) {
 		return Event{}, fmt.Errorf("event of sequence %d with state %q is none of ours", w.Sequence, w.State)
 	}
 	e := Event{Sequence: w.Sequence, ID: w.ID, State: w.State, Attempt: w.Attempt, Status: w.Status,
-		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link, Ambiguous: w.Ambiguous, Run: w.Run, Reach: w.Reach}
+		Reason: w.Reason, Detail: w.Detail, Epoch: w.Epoch, Keyed: w.Keyed, Link: w.Link,
+		Failures: w.Failures, Slow: w.Slow, Pause: w.Pause,
+		Ambiguous: w.Ambiguous, Run: w.Run, Reach: w.Reach}
 	if w.Next != 0 {
 		e.Next = time.UnixMilli(w.Next).UTC()
 	}

@@ -13,13 +13,17 @@ import (
 type IndexLimits struct {
 	Entries int // of all lanes; each class may have half as many more beside it: scheduled, due, or taken ahead
 	Lane    int // of one lane; the rest of it stays in the journal
+	Parked  int // lanes of a class that wait for the next attempt of their head, beyond half of Entries
 }
 
 // DefaultIndexLimits: about 10 MB a queue (40 with as many lanes, and 30 more if
 // all are of latest routes), and no lane
 // takes more than a small part of it. Reading the rest of a lane from the journal
-// is a search through all of it, so a share is large.
-func DefaultIndexLimits() IndexLimits { return IndexLimits{Entries: 1 << 18, Lane: 1 << 14} }
+// is a search through all of it, so a share is large. As many lanes may be parked
+// besides, in another 40 MB at the most.
+func DefaultIndexLimits() IndexLimits {
+	return IndexLimits{Entries: 1 << 18, Lane: 1 << 14, Parked: 1 << 18}
+}
 
 // index holds the next messages of a queue by class and lane. The reader adds
 // what it has read ahead, the dispatcher takes heads of lanes, attempts give them
@@ -53,6 +57,8 @@ type index struct {
 	roomC    chan struct{}
 	refillsC chan struct{}
 	toldC    chan struct{}
+
+	budget *Budget // of retries; nil: no bound
 }
 
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
@@ -95,14 +101,18 @@ func (x *index) admit(e Entry) {
 		x.appoint(c, e)
 		return
 	}
+	if x.follows(c, e) {
+		return
+	}
 	l := x.lane(c, e.Lane)
 	switch {
 	case l.spilled != 0: // behind what was left in the journal
-	case len(l.items) >= x.limits.Lane:
+	case len(l.items) >= x.limits.Lane, l.due >= 0 && x.crowded(c):
 		l.spilled = e.Sequence
 		x.spilled++
 	default:
 		x.append(l, e)
+		x.relieve(l)
 	}
 }
 
@@ -166,7 +176,7 @@ func (x *index) remember(e Entry) {
 		x.marks[e.Sequence] = mark{kind: e.Kind, id: e.ID, keyed: e.Keyed}
 	}
 	if e.Attempts > 0 || !e.Next.IsZero() {
-		x.waits[e.Sequence] = Wait{Attempts: e.Attempts, Next: e.Next}
+		x.waits[e.Sequence] = waitFor(e)
 	}
 }
 
@@ -175,10 +185,9 @@ func (x *index) head(l *lane) Entry { return x.entry(l, l.items[0]) }
 
 // entry is a message of a lane as far as the index knows it.
 func (x *index) entry(l *lane, i item) Entry {
-	w := x.waits[i.sequence]
 	m, latest := x.marks[i.sequence]
-	return Entry{Sequence: i.sequence, Lane: l.token, Urgent: l.class.urgent, Route: x.routes[i.route], Accepted: time.Unix(0, i.since),
-		Attempts: w.Attempts, Next: w.Next, Expires: timeOf(i.expires), ID: m.id, Keyed: m.keyed, Latest: latest, Kind: m.kind}
+	return x.waits[i.sequence].recalled(Entry{Sequence: i.sequence, Lane: l.token, Urgent: l.class.urgent, Route: x.routes[i.route], Accepted: time.Unix(0, i.since),
+		Expires: timeOf(i.expires), ID: m.id, Keyed: m.keyed, Latest: latest, Kind: m.kind})
 }
 
 // gone drops what was kept of a message that left its lane.
@@ -209,17 +218,17 @@ func (x *index) enlist(l *lane) {
 	signal(x.readyC)
 }
 
-// wakeDue moves what is due to its lane, and the lanes that are due to the ready
-// list. It returns whether any lane is ready, and else when the next one will be
+// wakeDue moves what is due to its lane, and the lanes that are due for a retry to
+// the ready list when it is their turn. It returns whether any lane is ready, and else when the next one will be
 // (zero: unknown).
 func (x *index) wakeDue(now time.Time) (bool, time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var next int64
 	for _, c := range []*class{&x.urgent, &x.bulk} {
-		c.wake(now.UnixNano())
+		x.wake(c, now)
 		x.meet(c, now.UnixNano())
-		if at := c.nextDue(); at != 0 && (next == 0 || at < next) {
+		if at := x.dueAt(c, now); at != 0 && (next == 0 || at < next) {
 			next = at
 		}
 	}
@@ -237,6 +246,7 @@ func (x *index) next() (Entry, bool) {
 	}
 	l := c.ready.first
 	c.ready.remove(l)
+	c.sinceRetry++
 	return x.take(l), true
 }
 
@@ -267,6 +277,7 @@ func (x *index) postpone(e Entry) {
 	x.remember(e)
 	l.sortHead()
 	x.enlist(l)
+	x.relieve(l)
 }
 
 // putBack undoes next: the lane is the first of its class to be taken again.

@@ -40,14 +40,19 @@ type indexModel struct {
 	journal []Entry
 	left    map[modelLane][]uint64 // unsettled sequences in order
 	busy    map[modelLane]Entry
-	told    int // messages of the journal that the index was told of, if they are urgent
+	failed  map[uint64]int // failed attempts, by sequence
+	told    int            // messages of the journal that the index was told of, if they are urgent
 	now     time.Time
 }
 
 func newIndexModel(t *rapid.T) *indexModel {
-	m := &indexModel{left: map[modelLane][]uint64{}, busy: map[modelLane]Entry{}, now: time.Unix(1e9, 0),
-		limits: IndexLimits{Entries: rapid.IntRange(1, 12).Draw(t, "entries"), Lane: rapid.IntRange(1, 4).Draw(t, "lane")}}
+	m := &indexModel{left: map[modelLane][]uint64{}, busy: map[modelLane]Entry{}, failed: map[uint64]int{}, now: time.Unix(1e9, 0),
+		limits: IndexLimits{Entries: rapid.IntRange(1, 12).Draw(t, "entries"), Lane: rapid.IntRange(1, 4).Draw(t, "lane"),
+			Parked: rapid.IntRange(0, 3).Draw(t, "parked")}}
 	m.x = newIndex(m.limits, 0, func(sequence uint64) bool { return sequence%7 == 0 })
+	if rapid.Bool().Draw(t, "budget") {
+		m.x.budget = NewBudget(BudgetOptions{Percent: rapid.IntRange(0, 100).Draw(t, "percent"), Floor: 1})
+	}
 	return m
 }
 
@@ -162,6 +167,9 @@ func (m *indexModel) attempt(t *rapid.T) {
 			t.Fatalf("lane %v: %d is tried, but %d is before it", l, e.Sequence, s)
 		}
 	}
+	if n := m.failed[e.Sequence]; e.Attempts != n || e.Failures != n {
+		t.Fatalf("%d has failed %d times, and is tried as if it were %d", e.Sequence, n, e.Attempts)
+	}
 	m.busy[l] = e
 }
 
@@ -199,6 +207,8 @@ func (m *indexModel) outage(t *rapid.T) {
 func (m *indexModel) wait(t *rapid.T) {
 	if e, ok := m.anyBusy(t); ok {
 		e.Attempts++
+		e.Failures = e.Attempts
+		m.failed[e.Sequence] = e.Attempts
 		e.Next = m.now.Add(time.Duration(rapid.IntRange(1, 100).Draw(t, "seconds")) * time.Second)
 		m.x.postpone(e)
 	}
@@ -214,7 +224,10 @@ func (m *indexModel) check(t *rapid.T) {
 		t.Fatalf("the index holds %d more than its bound", -free)
 	}
 	for _, c := range []*class{&m.x.urgent, &m.x.bulk} {
-		if c.extra > c.beside || len(c.schedule.heap) > c.beside {
+		if n := len(c.parked.lanes); n > m.limits.Parked || n != len(c.parked.due) {
+			t.Fatalf("%d lanes are parked, %d are on their way", n, len(c.parked.due))
+		}
+		if c.extra > c.beside+1 || len(c.schedule.heap) > c.beside {
 			t.Fatalf("%d beside the others and %d scheduled are more than %d", c.extra, len(c.schedule.heap), c.beside)
 		}
 	}

@@ -22,6 +22,9 @@ type Entry struct {
 	ID    string // these two come with the body, those of a latest route at once
 	Keyed bool
 
+	Failures int // attempts that count against the policy
+	Slow     int // attempts in a row that had to wait for somebody else
+
 	Urgent    bool
 	NotBefore time.Time // zero: at once
 	Expires   time.Time // zero: its route's age alone

@@ -24,6 +24,7 @@ type LeaseRequest struct {
 type DrainStatus struct {
 	Delivering int      `json:"delivering"`
 	Underway   []uint64 `json:"underway,omitempty"` // sequences that are being attempted, as many as the gate lets through at most, or recorded as superseded
+	Held       int      `json:"held,omitempty"`     // lanes that are due for a retry that the budget has nothing for
 	HeldBy     string   `json:"held_by,omitempty"`  // what it waits for at the gate: one of HeldBy…
 
 	Cursor        uint64 `json:"cursor,omitempty"`         // everything up to here has been read

@@ -22,13 +22,6 @@ func (t Totals) Sum() uint64 {
 	return n
 }
 
-// Wait is what is known of a message whose last attempt failed.
-type Wait struct {
-	Attempts int       `json:"a"`
-	Next     time.Time `json:"n"`
-	Reason   string    `json:"r,omitempty"`
-}
-
 // Ledger is the account of one queue, built by applying its events in the order
 // in which they were stored. It counts by sequence: an event that comes twice,
 // or a second settlement of one message, changes nothing.
@@ -85,7 +78,7 @@ func (l *Ledger) wait(e Event) bool {
 	if l.Settled(e.Sequence) || e.Attempt < l.waiting[e.Sequence].Attempts {
 		return false
 	}
-	l.waiting[e.Sequence] = Wait{Attempts: e.Attempt, Next: e.Next, Reason: e.Reason}
+	l.waiting[e.Sequence] = waitOf(e)
 	return true
 }
 
@@ -339,8 +332,8 @@ func ReadCheckpoint(b []byte) (*Ledger, error) {
 		}
 	}
 	l.floor, l.through, l.runs = c.Floor, c.Through, c.Runs
-	if c.Waiting != nil {
-		l.waiting = c.Waiting
+	for sequence, wait := range c.Waiting {
+		l.waiting[sequence] = wait.complete()
 	}
 	if c.Totals != nil {
 		l.totals = c.Totals

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -110,7 +111,8 @@ func TestForget(t *testing.T) {
 }
 
 func TestEventRoundTrip(t *testing.T) {
-	e := Event{Sequence: 7, ID: "id", State: Waiting, Attempt: 3, Status: 500, Reason: ReasonServerError, Detail: "ä", Next: time.UnixMilli(1e12).UTC(), Epoch: 4, Keyed: true, Link: "l"}
+	e := Event{Sequence: 7, ID: "id", State: Waiting, Attempt: 3, Status: 500, Reason: ReasonServerError, Detail: "ä", Next: time.UnixMilli(1e12).UTC(), Epoch: 4, Keyed: true, Link: "l",
+		Failures: 2, Slow: 1, Pause: true}
 	text, err := e.Encode()
 	require.NoError(t, err)
 	got, err := DecodeEvent(text)
@@ -122,4 +124,38 @@ func TestEventRoundTrip(t *testing.T) {
 	}
 	_, err = ReadCheckpoint([]byte(`{"version":2}`))
 	require.ErrorContains(t, err, "version 2")
+}
+
+// What a waiting message needs for its next attempt is in the event and in the
+// checkpoint; what was written before the attempts were told apart is read as
+// all of them having counted.
+func TestAWaitSurvives(t *testing.T) {
+	l, next := NewLedger(), time.UnixMilli(1e12).UTC()
+	l.Apply(Event{Sequence: 1, State: Waiting, Attempt: 4, Next: next, Reason: ReasonNotReady, Failures: 1, Slow: 3}, 1)
+	l.Apply(Event{Sequence: 2, State: Waiting, Attempt: 4, Next: next, Reason: ReasonServerError}, 2)
+	l.Apply(Event{Sequence: 3, State: Waiting, Attempt: 4, Next: next, Reason: ReasonRejected, Pause: true}, 3)
+	text, err := l.Checkpoint()
+	require.NoError(t, err)
+	again, err := ReadCheckpoint(text)
+	require.NoError(t, err)
+	before := strings.NewReplacer(`,"f":1,"w":3`, ``, `"a":4,"n":"2001-09-09T01:46:40Z","r":"rejected","p":true`, `"a":0,"n":"2001-09-09T01:46:40Z"`).Replace(string(text))
+	require.NotEqual(t, string(text), before)
+	old, err := ReadCheckpoint([]byte(before))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		ledger   *Ledger
+		sequence uint64
+		want     Wait
+	}{
+		"event":            {l, 1, Wait{Attempts: 4, Next: next, Reason: ReasonNotReady, Failures: 1, Slow: 3}},
+		"old event":        {l, 2, Wait{Attempts: 4, Next: next, Reason: ReasonServerError, Failures: 4}},
+		"checkpoint":       {again, 1, Wait{Attempts: 4, Next: next, Reason: ReasonNotReady, Failures: 1, Slow: 3}},
+		"poison":           {again, 3, Wait{Attempts: 4, Next: next, Reason: ReasonRejected, Pause: true}},
+		"old checkpoint":   {old, 1, Wait{Attempts: 4, Next: next, Reason: ReasonNotReady, Failures: 4}},
+		"old, not counted": {old, 3, Wait{Next: next}},
+	} {
+		got, ok := c.ledger.Waiting(c.sequence)
+		require.True(t, ok, name)
+		require.Equal(t, c.want, got, name)
+	}
 }

@@ -126,7 +126,7 @@ func (w *world) start(machine string) *process {
 	var draws uint64
 	d := NewDrain(DrainOptions{Instance: machine, Session: fmt.Sprint(p.number), LongestAttempt: modelAttempt, StopTimeout: 3 * time.Second,
 		Registrar: &modelRegistrar{w, p}, Journal: func(Queue) (Journal, error) { return &modelJournal{w: w, p: p}, nil },
-		Destination: destination, Gate: NewGate(options, destination.Probe), Policy: modelPolicy, Limits: IndexLimits{Entries: 12, Lane: 4},
+		Destination: destination, Gate: NewGate(options, destination.Probe), Policy: modelPolicy, Limits: IndexLimits{Entries: 12, Lane: 4, Parked: 3}, Budget: NewBudget(DefaultBudgetOptions()),
 		Now: time.Now, Log: zerolog.Nop(), Jitter: func() float64 {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -73,6 +73,8 @@ type QueueStatus struct {
 	Drain         string     `json:"drain"` // who holds the lease; empty: nobody
 	Epoch         uint64     `json:"epoch"` // of that lease
 	Floor         uint64     `json:"floor"` // everything up to this sequence is settled
+	// RetriesHeld are due and held back by the retry budget, as the drain said last.
+	RetriesHeld uint64 `json:"retries_held"`
 	// HeldBy is what the next message of the queue waits for before the
 	// destination: its share, the rate, or a time of quiet (throttled).
 	HeldBy string `json:"held_by,omitempty"`

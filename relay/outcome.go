@@ -7,8 +7,12 @@ type Outcome struct {
 	State   State // Delivered, Dead, Waiting (retry at Next) or Queued (outage: at once when the circuit closes)
 	Reason  string
 	Next    time.Time // for Waiting
-	Counted bool      // whether the attempt counts against the policy
+	Counted bool      // whether the destination answered: the attempt has a number then
 	Link    string    // id of the message that replaces this one, for Superseded
+
+	Failures, Slow int    // for Waiting: what the next Attempt is to say
+	Pause          bool   // for Waiting: the queue is to be paused (PoisonPause)
+	Cause          string // for Discarded by policy: the reason it would have died of
 }
 
 // The reasons: a closed set, so that letters and attempts can be counted by
@@ -25,7 +29,6 @@ const (
 	ReasonUndecryptable = "undecryptable"
 	ReasonRouteGone     = "route_gone"
 	ReasonUnknown       = "unknown_version"
-	ReasonPolicy        = "discarded_by_policy"
 	ReasonUnclassified  = "unclassified"
 
 	// Why a message is settled otherwise.
@@ -34,7 +37,9 @@ const (
 	ReasonReplayed     = "replayed"
 	ReasonOperator     = "operator"
 	ReasonSettledKey   = "settled_key"
-	ReasonNewer        = "newer" // a newer message of its route replaces it
+	// ReasonDiscardedByPolicy: on_poison says so.
+	ReasonDiscardedByPolicy = "discarded_by_policy"
+	ReasonNewer             = "newer" // a newer message of its route replaces it
 	// ReasonDeliveredBefore: the drain's own record had it, the events did not.
 	ReasonDeliveredBefore = "delivered_before"
 	// ReasonAmbiguous: it was sent, nobody knows what came of it, and its route

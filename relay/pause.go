@@ -10,6 +10,16 @@ type Pause struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
+// ByPolicy is who pauses a queue for a message (PoisonPause).
+const ByPolicy = "on_poison"
+
+// PauseFor is the pause that an event asks for.
+func PauseFor(e Event) Pause {
+	status := EventStatus{Status: e.Status, Detail: e.Detail[:min(len(e.Detail), MaxPauseText/2)]}
+	reason := "message " + e.ID + " will not be had: " + reasonText(e.Reason) + answered(status)
+	return Pause{At: e.Recorded.UTC(), By: ByPolicy, Reason: Excerpt([]byte(reason))}
+}
+
 // MaxPauseText bounds by and reason of a pause, in bytes.
 const MaxPauseText = 1000
 

@@ -22,7 +22,6 @@ var reasons = [...]Reason{
 	{Code: ReasonUndecryptable, Letter: true, Reserved: true, Meaning: "its body cannot be decrypted; nothing is encrypted yet"},
 	{Code: ReasonRouteGone, Letter: true, Meaning: "the drain does not know its route, and does not guess"},
 	{Code: ReasonUnknown, Letter: true, Meaning: "its envelope is of a version that the drain does not read"},
-	{Code: ReasonPolicy, Letter: true, Reserved: true, Meaning: "its route says to give such a message up"},
 	{Code: ReasonAmbiguous, Letter: true, Meaning: "it was sent, nobody knows what came of it, and its route is not tried again then"},
 	{Code: ReasonDamaged, Letter: true, Meaning: "its body, stored in pieces, is not what was accepted"},
 	{Code: ReasonUnclassified, Letter: true, Meaning: "a reason that is none of these was given: a mistake of the relay; the detail begins with it"},
@@ -33,6 +32,7 @@ var reasons = [...]Reason{
 	{Code: ReasonNewer, Meaning: "a newer message of its route replaces it"},
 	{Code: ReasonReplayed, Meaning: "its letter was replayed"},
 	{Code: ReasonOperator, Meaning: "an operator gave it up"},
+	{Code: ReasonDiscardedByPolicy, Meaning: "its route says to give such a message up"},
 	{Code: ReasonSettledKey, Meaning: "its key was settled before"},
 
 	{Code: ReasonServerError, Meaning: "the destination failed"},

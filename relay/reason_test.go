@@ -114,7 +114,7 @@ func TestEveryDeathHasAReasonOfTheSet(t *testing.T) {
 	deaths := map[string]bool{}
 	judge := func(r relay.Result) {
 		for _, p := range []relay.Policy{relay.DefaultPolicy(), relay.DefaultPolicy().Expiring(time.Minute)} {
-			for _, a := range []relay.Attempt{{Number: 1, Accepted: now}, {Number: p.MaxAttempts, Accepted: now}, {Number: 1, Accepted: now.Add(-p.MaxAge)}} {
+			for _, a := range []relay.Attempt{{Accepted: now}, {Failures: 10_000, Accepted: now}, {Accepted: now.Add(-p.MaxAge)}} {
 				if o := relay.Decide(p, a, r, now, 0.5); o.State == relay.Dead {
 					require.True(t, letters[o.Reason], "%q of %+v", o.Reason, r)
 					deaths[o.Reason] = true

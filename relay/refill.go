@@ -52,6 +52,7 @@ func (x *index) refilled(r refillRequest, entries []Entry) {
 	}
 	x.wantRefill(l)
 	x.forget(l)
+	x.relieve(l)
 }
 
 // refillFailed asks again.

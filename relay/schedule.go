@@ -143,6 +143,9 @@ func (x *index) meet(c *class, now int64) {
 		}
 		a.extra = true
 		c.extra++
+		if p := c.parked.lanes[a.lane]; p != nil { // it may go before the head that waits
+			x.enlist(x.unpark(c, p))
+		}
 		x.put(x.lane(c, a.lane), a.item)
 	}
 	if c.schedule.wants() {

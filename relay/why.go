@@ -40,6 +40,7 @@ const (
 	BlockedByCircuit = "circuit"
 	BlockedByLane    = "lane"
 	BlockedByWait    = "waiting"
+	BlockedByBudget  = "budget"
 	BlockedByTime    = "scheduled"
 )
 
@@ -79,7 +80,7 @@ func (c Case) stands() string {
 		}
 		return fmt.Sprintf("Replaced %s by %s, which delivers the same body.", at, m.ReplacedBy)
 	case Discarded:
-		return fmt.Sprintf("Discarded %s: %s.", at, reasonText(last.Reason))
+		return fmt.Sprintf("Discarded %s: %s%s.", at, reasonText(last.Reason), answered(last))
 	case Cancelled:
 		return fmt.Sprintf("Taken back %s.", at)
 	case Duplicate:
@@ -126,7 +127,7 @@ func (e *Explanation) explainSettled() {
 // explainPending goes through all that may keep it; the first is what decides
 // when it goes on.
 func (e *Explanation) explainPending(now time.Time) {
-	for _, look := range []func(time.Time) (by, because, next, do string){e.paused, e.scheduled, e.noDrain, e.circuit, e.behind, e.waits} {
+	for _, look := range []func(time.Time) (by, because, next, do string){e.paused, e.scheduled, e.noDrain, e.circuit, e.behind, e.budget, e.waits} {
 		by, because, next, do := look(now)
 		if by == "" {
 			continue
@@ -246,6 +247,18 @@ func (e *Explanation) waits(now time.Time) (by, because, next, do string) {
 	}
 	return BlockedByWait, fmt.Sprintf("Its last attempt failed (%s), and it is not tried again before %s.", reasonText(m.Reason), stamp(*m.NextAttempt)),
 		fmt.Sprintf("Attempt %d is made %s.", m.Attempts+1, until(*m.NextAttempt, now)), do
+}
+
+// budget is of a head that is due; one that is not yet is waiting.
+func (e *Explanation) budget(now time.Time) (by, because, next, do string) {
+	m := e.Message
+	if m.State != Waiting || m.NextAttempt == nil || m.NextAttempt.After(now) || e.Queue.RetriesHeld == 0 {
+		return
+	}
+	return BlockedByBudget, fmt.Sprintf("Its next attempt has been due since %s, and is held back: too many retries fail at the destination, and they may be a part of the traffic only. So are held: %d in this queue.",
+			stamp(*m.NextAttempt), e.Queue.RetriesHeld),
+		fmt.Sprintf("Attempt %d is made in its turn, when the retry budget has one more (foreman.retry_percent, foreman.retry_floor).", m.Attempts+1),
+		"See what fails: foreman-relay message ls --state waiting"
 }
 
 func (e *Explanation) queueName() string { return e.Queue.Queue().String() }

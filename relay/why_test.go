@@ -26,6 +26,8 @@ func TestExplain(t *testing.T) {
 		m.Attempts, m.NextAttempt, m.Reason = 2, &soon, reason
 		return m
 	}
+	overdue := failed(ReasonServerError)
+	overdue.NextAttempt = ago(30 * time.Second)
 	replaced := message(Superseded, EventStatus{At: now, State: Superseded})
 	replaced.ReplacedBy = "new-id"
 	outdated := message(Superseded, EventStatus{At: now, State: Superseded, Reason: ReasonNewer})
@@ -108,6 +110,10 @@ func TestExplain(t *testing.T) {
 		"waiting": {Case{Message: failed(ReasonServerError), Queue: healthy}, "Waiting since attempt 2 failed at 2026-11-24 07:59:00 UTC: server_error, answer 500: oops.",
 			[]string{"Its last attempt failed (server_error), and it is not tried again before 2026-11-24 08:01:30 UTC."}, []string{BlockedByWait},
 			"Attempt 3 is made at 2026-11-24 08:01:30 UTC, in 1m30s.", ""},
+		"held by the budget": {Case{Message: overdue, Queue: queue(func(q *QueueStatus) { q.RetriesHeld = 7 })}, "Waiting since attempt 2 failed at 2026-11-24 07:59:00 UTC: server_error, answer 500: oops.",
+			[]string{"Its next attempt has been due since 2026-11-24 07:59:30 UTC, and is held back: too many retries fail", "Its last attempt failed (server_error), and it is not tried again before"},
+			[]string{BlockedByBudget, BlockedByWait}, "Attempt 3 is made in its turn, when the retry budget has one more (foreman.retry_percent, foreman.retry_floor).",
+			"See what fails: foreman-relay message ls --state waiting"},
 		"behind another": {Case{Message: message(Queued), Queue: healthy, AheadCount: MaxAheadCounted,
 			Ahead: &MessageSummary{ID: "first-id", State: Waiting, Attempts: 1, Reason: ReasonNotReady, NextAttempt: &soon}},
 			"Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.",

@@ -36,7 +36,8 @@ type Worker struct {
 	// Observe is told of every attempt, after its outcome is recorded; may be nil.
 	Observe func(AttemptReport)
 	// Knows says whether a route is one of the destination's; nil: every one is.
-	Knows func(route string) bool
+	Knows  func(route string) bool
+	Budget *Budget // of the destination's retries; nil: no bound
 
 	// Deliveries is what this drain knows of its own deliveries; nil: nothing.
 	Deliveries Deliveries
@@ -78,6 +79,7 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 		return fmt.Errorf("set the cursor of %s to %d: %w", w.Queue, ledger.Floor()+1, err)
 	}
 	x := newIndex(w.Limits, ledger.Floor(), ledger.Settled)
+	x.budget = w.Budget
 	w.index.Store(x)
 	defer w.index.Store(nil)
 	w.Log.Debug().Uint64("floor", ledger.Floor()).Uint64("epoch", t.Epoch).Msg("draining")
@@ -101,10 +103,13 @@ func (w *Worker) Run(ctx, hard context.Context, t Term) error {
 // Status is what the edge is told of the running term; the zero value when there
 // is none.
 func (w *Worker) Status() DrainStatus {
-	if x := w.index.Load(); x != nil {
-		return x.status()
+	x := w.index.Load()
+	if x == nil {
+		return DrainStatus{}
 	}
-	return DrainStatus{}
+	s := x.status()
+	s.Held = x.held(w.Now())
+	return s
 }
 
 // Tell passes on word of urgent messages (see Grant) to the term that has asked;
@@ -182,7 +187,10 @@ func (t *term) recover(ctx context.Context, err error) {
 func (t *term) recall(e *Entry) {
 	e.Latest = t.Policy(e.Route).Latest
 	if wait, ok := t.known.Waiting(e.Sequence); ok {
-		e.Attempts, e.Next = wait.Attempts, wait.Next
+		if wait.Pause {
+			wait.Next = time.Time{} // the pause that it waited for is over: a term has begun
+		}
+		*e = wait.recalled(*e)
 	}
 }
 
@@ -327,6 +335,12 @@ func (t *term) sweepOnce(ctx context.Context) {
 	now := t.Now()
 	t.x.wakeDue(now)
 	expired := t.expired(now)
+	for again := true; again && ctx.Err() == nil && t.Valid(); again = t.x.unparkExpired(expired) {
+		t.sweepLanes(ctx, expired)
+	}
+}
+
+func (t *term) sweepLanes(ctx context.Context, expired func(Entry) bool) {
 	for _, l := range t.x.expired(expired) {
 		for ctx.Err() == nil && t.Valid() {
 			e, ok := t.x.takeExpired(l, expired)

@@ -38,7 +38,7 @@ func dies(t *testing.T, n int) relay.DeadLetter {
 		"{time}", now.Format("2006-01-02 15:04:05 UTC"), "{byte}", fmt.Sprint(n%255)).Replace(c.body)
 	header := http.Header{"Foreman_version": {"3.13"}, "Content-Type": {"application/json"}}
 	r := foreman.Classify(c.route, relay.Answer{Status: c.status, Header: header, Body: []byte(body)}, now)
-	o := relay.Decide(relay.DefaultPolicy(), relay.Attempt{Number: relay.DefaultPolicy().MaxAttempts, Accepted: now}, r, now, 0)
+	o := relay.Decide(relay.DefaultPolicy(), relay.Attempt{Failures: 10_000, Accepted: now}, r, now, 0)
 	require.Equal(t, relay.Dead, o.State)
 	return relay.DeadLetter{ID: id, Route: c.route, Lane: host, Reason: o.Reason, Status: r.Status, Detail: r.Detail, DiedAt: now}
 }

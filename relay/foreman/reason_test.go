@@ -34,7 +34,7 @@ func TestEveryVerdictHasAReasonOfTheSet(t *testing.T) {
 				continue
 			}
 			r.Class = class
-			for _, attempt := range []relay.Attempt{{Number: 1, Accepted: now}, {Number: 99, Accepted: now}, {Number: 1, Accepted: now.Add(-30 * 24 * time.Hour)}} {
+			for _, attempt := range []relay.Attempt{{Accepted: now}, {Failures: 99, Accepted: now}, {Accepted: now.Add(-30 * 24 * time.Hour)}} {
 				o := relay.Decide(relay.DefaultPolicy(), attempt, r, now, 0.5)
 				isLetter, known := letters[o.Reason]
 				require.True(t, o.State != relay.Dead || isLetter, "%s: %d becomes %+v", route, a.Status, o)
