@@ -158,3 +158,15 @@ func TestTheDrainHasThePolicyOfTheRoute(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "routes.facts.on_poison is")
 }
+
+// How far ahead a message may be scheduled is its route's to say, also of the
+// messages that are sent to a queue by name.
+func TestTheEdgeHasThePolicyOfMessages(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "routes:\n  message: {max_age: 240h}\n"))
+	body := writeFile(t, "{}")
+	_, errs, code := p.ask("enqueue", "default/foreman", body, "--not-before", "200h")
+	require.Zero(t, code, errs)
+	_, errs, code = p.ask("enqueue", "default/foreman", body, "--not-before", "241h")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "further ahead than 240h0m0s, the maximum age of a message here")
+}
