@@ -102,6 +102,8 @@ func TestBoundsOfRoutes(t *testing.T) {
 		"facts: {slow_delay: 25h}":          "routes.facts.slow_delay is 25h0m0s; it must be from 1ms to 24h0m0s",
 		"facts: {max_delay: 1us}":           "routes.facts.max_delay is 1µs; it must be from 1ms to 24h0m0s",
 		"facts: {max_body: 1}":              "routes.facts.max_body is 1B; it must be from 1KiB to",
+		"ansible: {max_body: 5MiB}":         "routes.ansible.max_body is 5MiB; it must be from 1KiB to 4MiB",
+		"puppet: {max_body: 5MiB}":          "routes.puppet.max_body is 5MiB; it must be from 1KiB to 4MiB",
 		"facts: {on_poison: drop}":          `routes.facts.on_poison is "drop"; choose one of move pause discard`,
 		"facts: {priority: high}":           `routes.facts.priority is "high"; choose one of urgent bulk`,
 		"message: {max_body: 1MiB}":         "routes.message: max_body and priority are for routes of Foreman's clients",
