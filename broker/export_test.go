@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -318,3 +319,36 @@ var PieceSum = pieceSum
 
 // PieceSize is how much of a body a piece holds.
 const PieceSize = pieceSize
+
+// WalkBatch is how much a walk asks for at one time.
+const WalkBatch = walkBatch
+
+// WalkPaused walks through a journal whose store gives nothing for a while, after
+// the first message.
+func WalkPaused(ctx context.Context, b *Broker, q relay.Queue, pause time.Duration, visit func()) error {
+	var slowErr error
+	slow := sync.OnceFunc(func() {
+		for _, name := range b.consumers(ctx, journalStream(q)) {
+			if name != consumerName(q.Destination) {
+				_, slowErr = b.js.PauseConsumer(ctx, journalStream(q), name, time.Now().Add(pause))
+			}
+		}
+	})
+	err := b.walk(ctx, journalStream(q), nil, 1, func(*stored) bool {
+		slow()
+		visit()
+		return true
+	})
+	return errors.Join(err, slowErr)
+}
+
+func (b *Broker) consumers(ctx context.Context, stream string) (names []string) {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil
+	}
+	for name := range s.ConsumerNames(ctx).Name() {
+		names = append(names, name)
+	}
+	return names
+}
