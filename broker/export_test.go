@@ -95,14 +95,21 @@ func Dirty(b *Broker, q relay.Queue) bool { return b.accounts[q.Destination].isD
 // ForgetPause brings a queue back to where a crash leaves it that comes after an
 // event and before what follows from it.
 func ForgetPause(ctx context.Context, b *Broker, q relay.Queue) error {
+	return errors.Join(b.purgeKey(ctx, pauseKey(q)), b.purgeKey(ctx, checkpointKey(q)))
+}
+
+// ForgetCheckpoint has the next start read every event again, as after a crash
+// that came before the checkpoint.
+func ForgetCheckpoint(ctx context.Context, b *Broker, q relay.Queue) error {
+	return b.purgeKey(ctx, checkpointKey(q))
+}
+
+func (b *Broker) purgeKey(ctx context.Context, key string) error {
 	s, err := b.js.Stream(ctx, kvStream)
 	if err != nil {
 		return err
 	}
-	subject := func(key string) jetstream.StreamPurgeOpt {
-		return jetstream.WithPurgeSubject("$KV." + kvBucket + "." + key)
-	}
-	return errors.Join(s.Purge(ctx, subject(pauseKey(q))), s.Purge(ctx, subject(checkpointKey(q))))
+	return s.Purge(ctx, jetstream.WithPurgeSubject("$KV."+kvBucket+"."+key))
 }
 
 // StockWaiting fills an empty queue with messages that have been tried once, by
