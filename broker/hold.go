@@ -11,20 +11,21 @@ import (
 // heed shows when the drain of a queue has heeded what it is told in answers
 // about leases.
 type heed struct {
-	told string        // session that was told
-	done chan struct{} // closed when that session has asked again: it has done as it was told
+	told  string        // session that was told
+	since uint64        // number of the first answer that told it
+	done  chan struct{} // closed when that session has done as such an answer says
 }
 
 func newHeed() *heed { return &heed{done: make(chan struct{})} }
 
-// tell notes an answer to a session; its next question shows that it has heeded
-// the one before.
-func (h *heed) tell(session string) {
+// tell notes an answer to a session, and which one it has heeded by now: that it
+// asks again does not show that the one before has reached it.
+func (h *heed) tell(session string, answer, heeded uint64) {
 	switch {
 	case h == nil || h.over():
 	case h.told != session:
-		h.told = session
-	default:
+		h.told, h.since = session, answer
+	case heeded >= h.since:
 		close(h.done)
 	}
 }
