@@ -50,6 +50,12 @@ func Events(ctx context.Context, b *Broker, destination string) (uint64, error) 
 	return s.Msgs, err
 }
 
+// FirstEvent is the first one that is kept.
+func FirstEvent(ctx context.Context, b *Broker, destination string) (uint64, error) {
+	s, err := b.streamState(ctx, eventStream(destination))
+	return s.FirstSeq, err
+}
+
 // Record stores an event as a drain does.
 func Record(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
 	_, err := recordAt(ctx, b.nc, q, e)
@@ -90,7 +96,12 @@ func StoreImport(ctx context.Context, b *Broker, x relay.ExportedLetter) error {
 }
 
 // Dirty says whether the checkpoint of a queue lacks something.
-func Dirty(b *Broker, q relay.Queue) bool { return b.accounts[q.Destination].isDirty(q) }
+func Dirty(b *Broker, q relay.Queue) bool {
+	a := b.accounts[q.Destination]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].dirty
+}
 
 // ForgetPause brings a queue back to where a crash leaves it that comes after an
 // event and before what follows from it.
@@ -358,4 +369,9 @@ func (b *Broker) consumers(ctx context.Context, stream string) (names []string) 
 		names = append(names, name)
 	}
 	return names
+}
+
+// Followed waits until the accounts have followed the events of a queue.
+func Followed(ctx context.Context, b *Broker, q relay.Queue) error {
+	return b.accounts[q.Destination].current(ctx)
 }

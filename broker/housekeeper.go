@@ -266,7 +266,7 @@ func (h *housekeeper) trimEventsOf(ctx context.Context, a *accounts) error {
 		if err := h.checkpoint(ctx, q); err != nil {
 			return err
 		}
-		if a.isDirty(q) {
+		if a.keptThrough(q)+1 < keep {
 			return nil // the checkpoint does not hold them yet
 		}
 		if err := h.raiseBase(ctx, a, q, keep); err != nil {
