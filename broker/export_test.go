@@ -375,3 +375,6 @@ func (b *Broker) consumers(ctx context.Context, stream string) (names []string) 
 func Followed(ctx context.Context, b *Broker, q relay.Queue) error {
 	return b.accounts[q.Destination].current(ctx)
 }
+
+// VoidRoute is the route of what only holds a place.
+const VoidRoute = voidRoute
