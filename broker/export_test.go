@@ -378,3 +378,10 @@ func Followed(ctx context.Context, b *Broker, q relay.Queue) error {
 
 // VoidRoute is the route of what only holds a place.
 const VoidRoute = voidRoute
+
+// ExpireLease has the lease of a queue run out now.
+func ExpireLease(b *Broker, q relay.Queue) {
+	b.leases.mu.Lock()
+	defer b.leases.mu.Unlock()
+	b.leases.slots[q.Token()].lease.Renewed = time.Now().Add(-relay.LeaseTTL)
+}

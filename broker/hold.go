@@ -104,7 +104,7 @@ func (l *leases) awaitHeed(ctx context.Context, q relay.Queue, h *heed) error {
 			return unavailable(ctx.Err())
 		case <-timeout.C:
 			return &relay.Error{Code: relay.CodeUnavailable, RetryAfter: holdTimeout,
-				Detail: fmt.Sprintf("the drain of %s does not answer, and may be delivering still; nothing was changed, try again", q)}
+				Detail: fmt.Sprintf("the drain of %s does not answer, or the one before it may be delivering still; nothing was changed, try again", q)}
 		}
 	}
 	return nil
@@ -115,5 +115,9 @@ func (l *leases) idle(q relay.Queue) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lease := l.slots[q.Token()].lease
-	return lease.Epoch == 0 || lease.Released || time.Since(lease.Renewed) > relay.LeaseTTL+lease.Longest
+	if lease.Epoch == 0 {
+		return true
+	}
+	over := lease.Released || time.Since(lease.Renewed) > relay.LeaseTTL+lease.Longest
+	return over && !time.Now().Before(lease.Begins) // till then those of the holder before may be under way
 }

@@ -179,7 +179,9 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		s.lease = next
 		if granted {
 			s.heard(r, r.Queues[token])
-			s.hold.tell(r.Session, reply.Answer, heeded)
+			if wait == 0 { // else attempts of the holder before may be under way
+				s.hold.tell(r.Session, reply.Answer, heeded)
+			}
 			s.pausing.tell(r.Session, reply.Answer, heeded)
 		}
 		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/relay"
 )
 
@@ -120,6 +121,41 @@ func TestASilentDrainHasToHeedFirst(t *testing.T) {
 		}
 	}
 	require.EqualValues(t, 1, status(t, b, settled).Cancelled)
+}
+
+// While a drain takes over, an attempt of the one before may be under way, of which
+// nobody can ask: nothing is taken back until that is over.
+func TestNothingIsTakenBackDuringATakeover(t *testing.T) {
+	for name, released := range map[string]bool{"the new one waits": false, "the new one has left again": true} {
+		b, certs := listening(t)
+		c := dial(t, b, certs, "drain")
+		_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "old", Session: "1", LongestAttempt: time.Hour})
+		require.NoError(t, err)
+		broker.ExpireLease(b, queue)
+		ask := relay.LeaseRequest{Instance: "new", Session: "2", Breaker: "closed"}
+		answer, err := c.Lease(t.Context(), ask)
+		require.NoError(t, err)
+		require.True(t, answer.Grants[0].Granted)
+		require.Positive(t, answer.Grants[0].Wait)
+		ask.Release = released
+		r := accept(t, b, message("host", "", "1"))
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		done := make(chan error, 1)
+		go func() { done <- b.Cancel(ctx, r.ID) }()
+		for err = nil; err == nil; {
+			select {
+			case <-c.Nudged():
+				ask.Edge, ask.Answer = answer.Edge, answer.Answer
+				answer, err = c.Lease(t.Context(), ask)
+				require.NoError(t, err)
+			case err = <-done:
+				require.Error(t, err, name)
+				require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err), name)
+			}
+		}
+		cancel()
+	}
 }
 
 // Two at one time would end each other's hold.
