@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -384,4 +385,16 @@ func ExpireLease(b *Broker, q relay.Queue) {
 	b.leases.mu.Lock()
 	defer b.leases.mu.Unlock()
 	b.leases.slots[q.Token()].lease.Renewed = time.Now().Add(-relay.LeaseTTL)
+}
+
+// EventReads counts how often the events of a destination are asked for from now
+// on.
+func EventReads(b *Broker, destination string) (func() int, error) {
+	var n atomic.Int64
+	sub, err := b.nc.Subscribe(apiGet(eventStream(destination)), func(*nats.Msg) { n.Add(1) })
+	return func() int {
+		_ = b.nc.Flush() // what was asked has come
+		_ = sub.Unsubscribe()
+		return int(n.Load())
+	}, err
 }

@@ -21,6 +21,7 @@ type housekeeper struct {
 	wakeC chan struct{}
 	asked chan houseRequest
 	next  map[string]time.Time // by queue token: the next checkpoint, not before
+	full  map[string]bool      // by queue token: there was no room for a letter
 }
 
 // houseRequest asks for something to be done now, in turn.
@@ -39,7 +40,7 @@ const (
 )
 
 func newHousekeeper(b *Broker) *housekeeper {
-	return &housekeeper{b: b, wakeC: make(chan struct{}, 1), asked: make(chan houseRequest), next: map[string]time.Time{}}
+	return &housekeeper{b: b, wakeC: make(chan struct{}, 1), asked: make(chan houseRequest), next: map[string]time.Time{}, full: map[string]bool{}}
 }
 
 func (h *housekeeper) wake() { signal(h.wakeC) }
