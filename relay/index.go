@@ -49,6 +49,9 @@ type index struct {
 	routeIDs map[string]uint32
 	taken    *roaring64.Bitmap // sequences that the index has or had from ahead of the cursor
 	spilled  int               // lanes that are
+	// withdrawn are the superseded messages, as far as they may be read again:
+	// two bytes at most for each since the index was empty last.
+	withdrawn *roaring64.Bitmap
 
 	told        []uint64 // urgent messages to be read ahead of the cursor
 	toldThrough uint64   // the edge's number of the last one that was told
@@ -64,7 +67,7 @@ type index struct {
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
 	beside := max(1, limits.Entries/2)
 	return &index{limits: limits, skip: skip, cursor: cursor, bulk: newClass(false, beside), urgent: newClass(true, beside),
-		waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{}, leaving: map[uint64]struct{}{}, routeIDs: map[string]uint32{}, taken: roaring64.New(),
+		waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{}, leaving: map[uint64]struct{}{}, routeIDs: map[string]uint32{}, taken: roaring64.New(), withdrawn: roaring64.New(),
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1), toldC: make(chan struct{}, 1)}
 }
 
@@ -91,6 +94,9 @@ func (x *index) add(entries []Entry) {
 	}
 	if x.spilled == 0 && !x.taken.IsEmpty() {
 		x.taken.RemoveRange(0, x.cursor+1) // nothing of it is read again
+	}
+	if x.spilled == 0 && x.entries+x.bulk.extra+x.urgent.extra == 0 {
+		x.withdrawn.Clear() // nor of this: no lane is left that could be parked with it behind its head
 	}
 }
 

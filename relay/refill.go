@@ -46,7 +46,7 @@ func (x *index) refilled(r refillRequest, entries []Entry) {
 		x.spilled--
 	}
 	for _, e := range entries { // what is scheduled was never left to its lane
-		if e.NotBefore.IsZero() && !x.skip(e.Sequence) && !x.taken.Contains(e.Sequence) {
+		if e.NotBefore.IsZero() && !x.skip(e.Sequence) && !x.taken.Contains(e.Sequence) && !x.withdrawn.Contains(e.Sequence) {
 			x.append(l, e)
 		}
 	}
