@@ -207,15 +207,25 @@ func (t *term) replaced(ctx context.Context, e Entry, m *Message) bool {
 	place := Place{Lane: e.Lane, Route: m.Route, Kind: m.Kind}
 	reply, err := t.Journal.Newest(ctx, NewestRequest{Queue: t.Queue.Token(), Places: []Place{place}})
 	if i := slices.IndexFunc(reply.Newest, func(n Newest) bool { return n.Place == place && n.Sequence > e.since(m) }); i >= 0 {
+		t.untried(e)
 		t.settle(e, superseded(reply.Newest[i]), Result{})
 		return true
 	}
 	if !t.compaction.keepsBack(err == nil && reply.Known, t.Now()) {
 		return false
 	}
+	t.untried(e)
 	e.Next = t.Now().Add(retryPause)
 	t.x.postpone(e)
 	return true
+}
+
+// untried gives back what was taken from the budget for a retry that is not made.
+func (t *term) untried(e Entry) {
+	if e.Attempts > 0 {
+		t.Budget.Refund(t.Now())
+		t.x.repaid()
+	}
 }
 
 // since is when a message was accepted first, as a sequence: a replay brings what

@@ -215,11 +215,11 @@ func (x *index) enlist(l *lane) {
 	if l.busy || l.listed || l.due >= 0 || len(l.items) == 0 {
 		return
 	}
-	if next := x.waits[l.items[0].sequence].Next; next.IsZero() {
+	if w := x.waits[l.items[0].sequence]; w.Next.IsZero() {
 		l.class.ready.pushBack(l)
 	} else {
-		l.next = next.UnixNano()
-		heap.Push(&l.class.due, l)
+		l.next, l.untried = w.Next.UnixNano(), w.Attempts == 0
+		heap.Push(l.class.waiting(l), l)
 	}
 	signal(x.readyC)
 }

@@ -38,7 +38,7 @@ func (x *index) crowded(c *class) bool {
 // relieve parks a lane that waits in a crowded index.
 func (x *index) relieve(l *lane) {
 	c := l.class
-	if l.due < 0 || !x.crowded(c) || len(c.parked.lanes) >= x.limits.Parked || !x.parkable(l) {
+	if l.due < 0 || l.untried || !x.crowded(c) || len(c.parked.lanes) >= x.limits.Parked || !x.parkable(l) {
 		return
 	}
 	c.delist(l)
