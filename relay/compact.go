@@ -122,6 +122,7 @@ func (t *term) lookUp(ctx context.Context, entries []Entry) {
 			t.Log.Debug().Err(err).Str("queue", t.Queue.String()).Msg("the edge did not say what is newest; it is asked again before each attempt")
 			return
 		}
+		t.compaction.heard(reply)
 		if c := t.compaction; !c.following {
 			c.since, c.following = reply.Version, true
 		}
@@ -152,6 +153,7 @@ func (t *term) follow(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		c.heard(reply)
 		c.since = reply.Version
 		t.supersede(ctx, reply.Newest)
 		if !reply.More {
@@ -235,6 +237,15 @@ func (e Entry) since(m *Message) uint64 {
 		return m.Origin
 	}
 	return e.Sequence
+}
+
+// heard ends the patience with an edge that knows, whatever it was asked.
+func (c *compaction) heard(r NewestReply) {
+	if r.Known {
+		c.mu.Lock()
+		c.unsure = time.Time{}
+		c.mu.Unlock()
+	}
 }
 
 // keepsBack says whether to wait for an edge that does not know.

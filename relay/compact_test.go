@@ -232,3 +232,19 @@ func TestARetryThatIsNotMadeIsPaidBack(t *testing.T) {
 		require.True(t, r.Budget.Withdraw(now), name)
 	}
 }
+
+// Two questions that were not answered, long after each other, are no reason to
+// deliver what may be replaced, when the edge has known in between.
+func TestPatienceBeginsAnewWithEveryAnswer(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	r, e := lastLook(t, &oracle{reply: NewestReply{Known: true}}, &now)
+	for _, ask := range []func(){
+		func() { r.lookUp(t.Context(), []Entry{e}) },
+		func() { r.follow(t.Context()) },
+	} {
+		require.True(t, r.compaction.keepsBack(false, now))
+		ask()
+		now = now.Add(2 * unsurePatience)
+		require.True(t, r.compaction.keepsBack(false, now))
+	}
+}
