@@ -42,6 +42,10 @@ type world struct {
 	begun    time.Time
 	number   int
 
+	urgent []uint64   // in the order in which the edge tells of them
+	hold   *modelHold // nil: there is none
+	well   bool       // no trouble is made any more
+
 	alone *modelDeliveries // the record of the one machine that there is; nil: there are two, and none is kept
 }
 
@@ -105,6 +109,10 @@ func modelPolicy(route string) Policy {
 		return p.Expiring(5 * time.Minute)
 	case "once":
 		return p.Once()
+	case "pausing":
+		p.OnPoison = PoisonPause
+	case "shrug":
+		p.OnPoison = PoisonDiscard
 	}
 	return p
 }
@@ -211,8 +219,13 @@ func (r *modelRegistrar) Lease(_ context.Context, request LeaseRequest) (LeaseRe
 		r.w.note("epoch %d for drain %s, wait %s", next.Epoch, next.Session, wait)
 	}
 	r.w.lease = next
-	return LeaseReply{TTL: LeaseTTL, Edge: fmt.Sprint(r.w.run), Grants: []Grant{{Queue: r.w.queue, Granted: granted,
-		Epoch: next.Epoch, Wait: wait, Paused: !r.w.paused.IsZero()}}}, nil
+	g := Grant{Queue: r.w.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: !r.w.paused.IsZero()}
+	if granted {
+		status := request.Queues[r.w.queue.Token()]
+		g.Hold = r.w.heed(request.Session, status.Underway)
+		r.w.tellUrgent(&g, status)
+	}
+	return LeaseReply{TTL: LeaseTTL, Edge: fmt.Sprint(r.w.run), Run: uint64(r.w.run), Grants: []Grant{g}}, nil
 }
 
 // modelDestination answers as the seed says.
@@ -233,7 +246,7 @@ func (d *modelDestination) Probe(context.Context) error {
 // Deliver takes its time; what the destination gets, it gets at the end of it.
 func (d *modelDestination) Deliver(ctx context.Context, m *Message) Result {
 	d.w.mu.Lock()
-	lane := d.w.messages[m.Sequence-1].lane
+	lane := d.w.messages[m.Sequence-1].ordered()
 	d.w.tries[m.Sequence]++
 	answer := d.w.chance("answer", m.Sequence, uint64(d.w.tries[m.Sequence]))
 	slow := d.w.chance("slow", m.Sequence, uint64(d.w.tries[m.Sequence]))
@@ -262,7 +275,7 @@ func (d *modelDestination) Deliver(ctx context.Context, m *Message) Result {
 }
 
 func (d *modelDestination) answer(m *Message, lane string, answer float64) Result {
-	poison := m.Route == "poison"
+	poison := m.Route == "poison" || m.Route == "shrug"
 	switch {
 	case d.w.down:
 		return Result{Class: ClassUnavailable, Reason: ReasonUnavailable, Confirmed: ClassTransient}
@@ -295,6 +308,9 @@ func (d *modelDestination) enter(sequence uint64, lane string) {
 	if d.w.ledger().Settled(sequence) && d.w.excused[sequence] == 0 { // a drain that was cut off may have recorded it just now
 		d.w.wrong("%d is attempted, and is settled", sequence)
 	}
+	if m := d.w.messages[sequence-1]; m.NotBefore.After(time.Now()) || !m.Expires.IsZero() && m.Expires.Before(time.Now()) {
+		d.w.wrong("%d is attempted at a wrong time:%s", sequence, m.times())
+	}
 	if n := d.w.newer(d.w.messages[sequence-1], time.Now()); n != nil && !d.p.severed {
 		d.w.wrong("%d is attempted, and %d is newer", sequence, n.Sequence)
 	}
@@ -321,7 +337,7 @@ func (w *world) arrive(sequence uint64, lane string) {
 	w.note("the destination gets %d", sequence)
 	w.got = append(w.got, arrival{sequence, lane, time.Now()})
 	for _, m := range w.messages[:sequence-1] {
-		if m.lane == lane && !w.ended[m.Sequence] && !w.has(m.Sequence) && w.newer(m, time.Now().Add(1)) == nil {
+		if m.ordered() == lane && m.NotBefore.IsZero() && w.messages[sequence-1].NotBefore.IsZero() && !w.ended[m.Sequence] && !w.has(m.Sequence) && w.newer(m, time.Now().Add(1)) == nil {
 			w.wrong("the destination gets %d before %d, which is not settled", sequence, m.Sequence)
 		}
 	}
