@@ -11,7 +11,7 @@ import (
 
 // IndexLimits bound what a drain remembers of a queue, in messages.
 type IndexLimits struct {
-	Entries int // of all lanes; each class may have half as many more beside it: scheduled, due, or taken ahead
+	Entries int // of all lanes; half as many more, and a lane's share, where lanes are read again, and each class half as many beside it: scheduled, due, or taken ahead
 	Lane    int // of one lane; the rest of it stays in the journal
 	Parked  int // lanes of a class that wait for the next attempt of their head, beyond half of Entries
 }
@@ -206,7 +206,15 @@ func (x *index) gone(l *lane, i item) {
 	} else {
 		x.entries--
 	}
+	x.freed()
+}
+
+// freed tells those who wait for room.
+func (x *index) freed() {
 	signal(x.roomC)
+	if len(x.refills) > 0 {
+		signal(x.refillsC)
+	}
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until

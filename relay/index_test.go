@@ -220,7 +220,7 @@ func (m *indexModel) passTime(t *rapid.T) {
 
 func (m *indexModel) check(t *rapid.T) {
 	free, _ := m.x.room()
-	if free < -m.limits.Lane*6 {
+	if free <= -max(1, m.limits.Entries/2)-m.limits.Lane {
 		t.Fatalf("the index holds %d more than its bound", -free)
 	}
 	for _, c := range []*class{&m.x.urgent, &m.x.bulk} {

@@ -57,7 +57,8 @@ func (x *index) relieve(l *lane) {
 	}
 	delete(c.lanes, l.token)
 	c.parked.add(p)
-	signal(x.roomC)
+	signal(x.readyC) // there may be something due that had no room beside the others
+	x.freed()
 }
 
 // parkable: what the lane holds behind its head the journal gives back. It would
