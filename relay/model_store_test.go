@@ -162,6 +162,13 @@ func (j *modelJournal) Newest(_ context.Context, r NewestRequest) (NewestReply, 
 			reply.Newest = append(reply.Newest, Newest{place, m.Sequence, m.ID})
 		}
 	}
+	for _, n := range reply.Newest {
+		for _, m := range j.w.messages[:n.Sequence-1] {
+			if n.Place == (Place{Lane: m.lane, Route: m.Route}) {
+				j.w.replaced[m.Sequence] = true
+			}
+		}
+	}
 	return reply, nil
 }
 

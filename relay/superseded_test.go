@@ -17,7 +17,7 @@ func TestIndexLosesNothingButWhatIsSuperseded(t *testing.T) {
 		m := supersedingModel{newIndexModel(t)}
 		t.Repeat(map[string]func(*rapid.T){
 			"read": m.read, "refill": m.refill, "attempt": m.attempt, "settle": m.settle, "outage": m.outage, "wait": m.wait,
-			"pass time": m.passTime, "accept": m.accept, "supersede": m.supersede, "": m.check,
+			"keep back": m.keepBack, "sweep": m.sweep, "tell": m.tell, "read told": m.readTold, "pass time": m.passTime, "accept": m.accept, "supersede": m.supersede, "": m.check,
 		})
 		m.finish(t)
 		if len(m.x.marks) != 0 || !m.x.withdrawn.IsEmpty() {
