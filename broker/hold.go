@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
@@ -17,14 +18,14 @@ type heed struct {
 
 func newHeed() *heed { return &heed{done: make(chan struct{})} }
 
-// tell notes an answer to a session; its next question shows that it has heeded
-// the one before.
-func (h *heed) tell(session string) {
+// tell notes an answer to a session, whose next question shows that it has heeded
+// the one before: it says so, or is of a version that does not say.
+func (h *heed) tell(session, term string, heeded ...string) {
 	switch {
 	case h == nil || h.over():
 	case h.told != session:
 		h.told = session
-	default:
+	case term == "" || slices.Contains(heeded, term):
 		close(h.done)
 	}
 }

@@ -173,8 +173,8 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		s.lease = next
 		if granted {
 			s.heard(r, r.Queues[token])
-			s.hold.tell(r.Session)
-			s.pausing.tell(r.Session)
+			s.hold.tell(r.Session, r.Queues[token].Term, relay.TermEnded)
+			s.pausing.tell(r.Session, r.Queues[token].Term, relay.TermEnded, relay.TermPaused)
 		}
 		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
 			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil}

@@ -180,7 +180,9 @@ func (d *Drain) request() LeaseRequest {
 		r.Down, r.DownFor = why, time.Since(since)
 	}
 	for token, p := range d.posts {
+		term := p.term() // first: what is under way after it says more than before
 		status := p.worker.Status()
+		status.Term = term
 		status.HeldBy = d.Gate.HeldBy(p.worker.Queue)
 		status.Underway = append(status.Underway, p.worker.Leaving()...) // so that nobody takes back what is being settled
 		r.Queues[token] = status
@@ -297,6 +299,20 @@ func (p *post) serves(epoch uint64, paused bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.epoch == epoch && p.paused == paused
+}
+
+// term says what the term may do; see DrainStatus.
+func (p *post) term() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.ending || !p.runningLocked():
+		return TermEnded
+	case p.paused:
+		return TermPaused
+	default:
+		return TermDelivers
+	}
 }
 
 func (p *post) running() bool {

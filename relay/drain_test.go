@@ -89,3 +89,18 @@ func TestADrainGoesByTheClockOfTheEdge(t *testing.T) {
 		})
 	}
 }
+
+// A renewal says what the drain does about a queue: that it was told to end its
+// term does not show that it has.
+func TestARenewalTellsWhatTheTermDoes(t *testing.T) {
+	d := NewDrain(DrainOptions{Gate: NewGate(DefaultGateOptions(), func(context.Context) error { return nil })})
+	p := &post{worker: &Worker{}, cancel: func() {}}
+	d.posts["q"] = p
+	require.Equal(t, TermEnded, d.request().Queues["q"].Term, "none was begun")
+	p.done = make(chan struct{})
+	require.Equal(t, TermDelivers, d.request().Queues["q"].Term)
+	p.paused = true
+	require.Equal(t, TermPaused, d.request().Queues["q"].Term)
+	p.lose()
+	require.Equal(t, TermEnded, d.request().Queues["q"].Term, "what is under way is named beside it")
+}

@@ -30,7 +30,17 @@ type DrainStatus struct {
 	Cursor        uint64 `json:"cursor,omitempty"`         // everything up to here has been read
 	UrgentThrough uint64 `json:"urgent_through,omitempty"` // number up to which it was told of urgent messages
 	UrgentRoom    int    `json:"urgent_room,omitempty"`    // how many more it may be told of
+
+	Term string `json:"term,omitempty"` // one of Term…; empty: of a drain that does not say
 }
+
+// What a drain is doing about a queue at the moment of its request. An answer may
+// be lost on its way: that it was sent does not say that it was heeded.
+const (
+	TermDelivers = "delivers" // attempts may be begun
+	TermPaused   = "paused"   // none is; what grows too old is settled
+	TermEnded    = "ended"    // neither is begun
+)
 
 // LeaseReply lists the queues of the drain's destination.
 type LeaseReply struct {

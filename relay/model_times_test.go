@@ -79,9 +79,9 @@ func (w *world) takeBack(draw int) {
 	}
 }
 
-// heed says whether a session has to end its term. The question after that tells
-// what it has under way; the rest may be taken back.
-func (w *world) heed(session string, underway []uint64) bool {
+// heed says whether a session has to end its term. The question by which it says
+// that it has tells what is under way; the rest may be taken back.
+func (w *world) heed(session string, s DrainStatus) bool {
 	h := w.hold
 	switch {
 	case h == nil:
@@ -92,16 +92,18 @@ func (w *world) heed(session string, underway []uint64) bool {
 	case h.told != session:
 		h.told = session
 		return true
+	case s.Term != TermEnded && s.Term != "":
+		return true
 	}
 	w.hold = nil
 	ledger, taken := w.ledger(), 0
 	for _, m := range w.messages {
-		if !ledger.Settled(m.Sequence) && !slices.Contains(underway, m.Sequence) && w.chance("cancel", m.Sequence, uint64(h.draw)) < 0.3 && taken < 4 {
+		if !ledger.Settled(m.Sequence) && !slices.Contains(s.Underway, m.Sequence) && w.chance("cancel", m.Sequence, uint64(h.draw)) < 0.3 && taken < 4 {
 			taken++
 			w.record(Event{Sequence: m.Sequence, ID: m.ID, State: Cancelled, Reason: ReasonOperator})
 		}
 	}
 	w.barrier()
-	w.note("hold is over: %d taken back, under way %v", taken, underway)
+	w.note("hold is over: %d taken back, under way %v", taken, s.Underway)
 	return false
 }

@@ -135,7 +135,7 @@ func (w *world) start(machine string) *process {
 	options.Concurrency = 3
 	var draws uint64
 	d := NewDrain(DrainOptions{Instance: machine, Session: fmt.Sprint(p.number), LongestAttempt: modelAttempt, StopTimeout: 3 * time.Second,
-		Registrar: &modelRegistrar{w, p}, Journal: func(Queue) (Journal, error) { return &modelJournal{w: w, p: p}, nil },
+		Registrar: &modelRegistrar{w: w, p: p}, Journal: func(Queue) (Journal, error) { return &modelJournal{w: w, p: p}, nil },
 		Destination: destination, Gate: NewGate(options, destination.Probe), Policy: modelPolicy, Limits: IndexLimits{Entries: 12, Lane: 4, Parked: 3}, Budget: NewBudget(DefaultBudgetOptions()),
 		Now: time.Now, Log: zerolog.Nop(), Jitter: func() float64 {
 			w.mu.Lock()
@@ -206,8 +206,9 @@ func (p *process) linked() error {
 
 // modelRegistrar is the edge's side of the leases: the real verdicts.
 type modelRegistrar struct {
-	w *world
-	p *process
+	w     *world
+	p     *process
+	calls uint64
 }
 
 func (r *modelRegistrar) Lease(_ context.Context, request LeaseRequest) (LeaseReply, error) {
@@ -224,8 +225,13 @@ func (r *modelRegistrar) Lease(_ context.Context, request LeaseRequest) (LeaseRe
 	g := Grant{Queue: r.w.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: !r.w.paused.IsZero()}
 	if granted {
 		status := request.Queues[r.w.queue.Token()]
-		g.Hold = r.w.heed(request.Session, status.Underway)
+		g.Hold = r.w.heed(request.Session, status)
 		r.w.tellUrgent(&g, status)
+	}
+	r.calls++
+	if r.w.chance("lease", r.p.number, r.calls) < 0.05 {
+		r.w.note("drain %d gets no answer about its lease", r.p.number)
+		return LeaseReply{}, errFault
 	}
 	return LeaseReply{TTL: LeaseTTL, Edge: fmt.Sprint(r.w.run), Run: uint64(r.w.run), Grants: []Grant{g}}, nil
 }
