@@ -18,6 +18,9 @@ const voidRoute = "void"
 // not be given to another message, which would pass for settled: the place is
 // filled, and what was not settled is discarded.
 func (b *Broker) mendTails(ctx context.Context) error {
+	if b.begun == 0 { // the disk is full, and a write would wait for ever: the start of the store that follows does it
+		return nil
+	}
 	for _, q := range b.queues {
 		state, err := b.streamState(ctx, journalStream(q))
 		if err != nil {

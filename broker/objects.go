@@ -149,7 +149,7 @@ func (b *Broker) acceptLarge(ctx context.Context, m *relay.Message, accept func(
 		}
 		defer b.objects.leave()
 	}
-	if m.Key != "" { // a body that is there already needs no place
+	if m.Key != "" && m.ReplayedFrom == "" { // a body that is there already needs no place; whether a replay is the same, its own accept judges
 		if first, err := b.find(ctx, m.ID); err == nil {
 			return b.compare(ctx, m, first)
 		}
