@@ -51,3 +51,19 @@ func TestUrgentOnesAheadKeepTheirOrder(t *testing.T) {
 		<-done
 	})
 }
+
+// A circuit that closes just after the reader has seen it open wakes the reader.
+func TestTheReaderMissesNoChangeOfTheCircuit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &term{x: indexOf(DefaultIndexLimits())}
+		g := NewGate(DefaultGateOptions(), func(context.Context) error { return nil })
+		changed := g.Changed()
+		g.mu.Lock()
+		g.turn(stateHalfOpen)
+		g.mu.Unlock()
+		ctx, end := context.WithTimeout(t.Context(), time.Minute)
+		defer end()
+		r.awaitRoom(ctx, changed)
+		require.NoError(t, ctx.Err())
+	})
+}

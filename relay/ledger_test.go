@@ -159,3 +159,20 @@ func TestAWaitSurvives(t *testing.T) {
 		require.Equal(t, c.want, got, name)
 	}
 }
+
+// What is tried from the beginning after a pause stays so when the next attempt
+// runs into an outage.
+func TestAnOutageAfterAPauseCountsNothing(t *testing.T) {
+	l := NewLedger()
+	l.Apply(Event{Sequence: 1, State: Waiting, Attempt: 4, Reason: ReasonMaxAttempts, Pause: true}, 1)
+	l.Apply(Event{Sequence: 1, State: Waiting, Attempt: 4, Reason: ReasonTimeout, Ambiguous: true}, 2)
+	value, err := l.Checkpoint()
+	require.NoError(t, err)
+	again, err := ReadCheckpoint(value)
+	require.NoError(t, err)
+	for _, l := range []*Ledger{l, again} {
+		w, ok := l.Waiting(1)
+		require.True(t, ok)
+		require.Equal(t, []any{4, 0, false}, []any{w.Attempts, w.Failures, w.Pause})
+	}
+}

@@ -120,6 +120,10 @@ func (j *modelJournal) Record(ctx context.Context, e Event) error {
 	defer j.w.mu.Unlock()
 	switch {
 	case j.p.linked() != nil:
+		if j.p.cut && !j.p.unsaid[e.Sequence] { // another drain may settle it meanwhile, as this one has without an attempt
+			j.p.unsaid[e.Sequence] = true
+			j.w.excuse(e.Sequence, "its drain cannot record it now")
+		}
 		return j.p.linked()
 	case chance < 0.03:
 		return errFault

@@ -120,6 +120,12 @@ func modelPolicy(route string) Policy {
 	return p
 }
 
+// limits are small: most of what waits has no place in the index.
+func (w *world) limits() IndexLimits {
+	upTo := func(n int, what string) int { return int(w.chance(what) * float64(n)) }
+	return IndexLimits{Entries: 1 + upTo(24, "entries"), Lane: 1 + upTo(6, "lane"), Parked: upTo(5, "parked")}
+}
+
 const modelAttempt = 10 * time.Second // the longest
 
 // start begins a run of a drain on a machine.
@@ -137,7 +143,7 @@ func (w *world) start(machine string) *process {
 	var draws uint64
 	d := NewDrain(DrainOptions{Instance: machine, Session: fmt.Sprint(p.number), LongestAttempt: modelAttempt, StopTimeout: 3 * time.Second,
 		Registrar: &modelRegistrar{w: w, p: p}, Journal: func(Queue) (Journal, error) { return &modelJournal{w: w, p: p}, nil },
-		Destination: destination, Gate: NewGate(options, destination.Probe), Policy: modelPolicy, Limits: IndexLimits{Entries: 12, Lane: 4, Parked: 3}, Budget: NewBudget(DefaultBudgetOptions()),
+		Destination: destination, Gate: NewGate(options, destination.Probe), Policy: modelPolicy, Limits: w.limits(), Budget: NewBudget(DefaultBudgetOptions()),
 		Now: time.Now, Log: zerolog.Nop(), Jitter: func() float64 {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -73,25 +73,26 @@ func (s *schedule) halve() []appointment {
 	return left
 }
 
-// popDue takes the first message that is due at now.
-func (s *schedule) popDue(now int64) (appointment, bool) {
+// popDue takes the first message that is due at now. The reader has come to cursor.
+func (s *schedule) popDue(now int64, cursor uint64) (appointment, bool) {
 	if len(s.heap) == 0 || s.heap[0].due > now {
 		return appointment{}, false
 	}
 	if s.popped++; s.popped > s.limit {
-		s.cut()
+		s.cut(cursor)
 	}
 	return heap.Pop(&s.heap).(appointment), true //nolint:forcetypeassert // only appointments are pushed
 }
 
 // cut drops of had what is not read again: reading begins with a message that was
-// here, and with none before what is left already.
-func (s *schedule) cut() {
+// here, or that the reader has yet to come to, and with none before what is left
+// already.
+func (s *schedule) cut(cursor uint64) {
 	s.popped = 0
 	if s.from != 0 || s.reading {
 		return
 	}
-	oldest := s.heap[0].sequence
+	oldest := cursor + 1
 	for _, a := range s.heap {
 		oldest = min(oldest, a.sequence)
 	}
@@ -137,7 +138,7 @@ func (x *index) appoint(c *class, e Entry) bool {
 // was read ahead.
 func (x *index) meet(c *class, now int64) {
 	for c.extra < c.beside {
-		a, ok := c.schedule.popDue(now)
+		a, ok := c.schedule.popDue(now, x.cursor)
 		if !ok {
 			break
 		}

@@ -112,7 +112,7 @@ func TestAScheduleForgets(t *testing.T) {
 	for i := uint64(1); i <= 1000; i++ {
 		require.Empty(t, s.add(appointment{due: int64(i), item: item{sequence: i}}))
 		if i > 5 {
-			_, ok := s.popDue(int64(i))
+			_, ok := s.popDue(int64(i), i)
 			require.True(t, ok)
 		}
 	}
@@ -275,4 +275,43 @@ func TestWhatWasTakenAheadAndLeftIsReadAgain(t *testing.T) {
 	ten, ok := x.next()
 	require.True(t, ok)
 	require.EqualValues(t, 10, ten.Sequence)
+}
+
+// An urgent message that was scheduled, taken ahead of the reader and has gone is
+// not taken again when the reader leaves an earlier one in the journal.
+func TestWhatWasScheduledAheadIsNotReadAgain(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	x := newIndex(IndexLimits{Entries: 2, Lane: 2}, 0, nothingSettled)
+	at := func(sequence uint64, in time.Duration) Entry {
+		return Entry{Sequence: sequence, Lane: strconv.FormatUint(sequence, 10), Urgent: true, NotBefore: now.Add(in)}
+	}
+	settled := map[uint64]int{}
+	drain := func() {
+		for x.wakeDue(now); ; x.wakeDue(now) {
+			e, ok := x.next()
+			if !ok {
+				return
+			}
+			settled[e.Sequence]++
+			x.settle(e)
+		}
+	}
+	for _, sequence := range []uint64{27, 28, 29} {
+		x.takeAhead(at(sequence, time.Second))
+		now = now.Add(time.Minute)
+		drain()
+	}
+	x.add([]Entry{at(25, time.Hour), at(26, time.Minute), at(27, 0), at(28, 0), at(29, 0)}) // there is no room for 25 and 26
+	now = now.Add(2 * time.Minute)
+	drain()
+	now = now.Add(2 * time.Hour)
+	for r, ok := x.nextSchedule(); ok; r, ok = x.nextSchedule() {
+		var entries []Entry
+		for sequence := r.from; sequence <= r.through; sequence++ {
+			entries = append(entries, at(sequence, 0))
+		}
+		x.rescheduled(r, entries, false)
+		drain()
+	}
+	require.Equal(t, map[uint64]int{25: 1, 26: 1, 27: 1, 28: 1, 29: 1}, settled)
 }

@@ -11,17 +11,19 @@ type Wait struct {
 	Failures int  `json:"f,omitempty"` // attempts that count against the policy
 	Slow     int  `json:"w,omitempty"` // attempts in a row that had to wait for somebody else
 	Pause    bool `json:"p,omitempty"` // the queue was to be paused for it
+	Unsure   bool `json:"x,omitempty"` // nobody knows what came of the last attempt
 }
 
 // waitOf is what an event says of a message that waits.
 func waitOf(e Event) Wait {
-	return Wait{Attempts: e.Attempt, Next: e.Next, Reason: e.Reason, Failures: e.Failures, Slow: e.Slow, Pause: e.Pause}.complete()
+	return Wait{Attempts: e.Attempt, Next: e.Next, Reason: e.Reason, Failures: e.Failures, Slow: e.Slow, Pause: e.Pause, Unsure: e.Ambiguous}.complete()
 }
 
 // complete reads what was written before attempts were told apart: all of them
-// counted against the policy then.
+// counted against the policy then. After a pause none does, nor does one of which
+// nobody knows what came.
 func (w Wait) complete() Wait {
-	if w.Failures == 0 && w.Slow == 0 && !w.Pause {
+	if w.Failures == 0 && w.Slow == 0 && !w.Pause && !w.Unsure {
 		w.Failures = w.Attempts
 	}
 	return w

@@ -148,8 +148,9 @@ type term struct {
 func (t *term) read(ctx context.Context) {
 	for ctx.Err() == nil {
 		free, empty := t.x.room()
+		changed := t.Gate.Changed() // before the look at its state: a change in between must wake too
 		if free <= 0 || ((t.Paused || t.Gate.Open()) && !empty) {
-			t.awaitRoom(ctx)
+			t.awaitRoom(ctx, changed)
 			continue
 		}
 		entries, err := t.Journal.Read(ctx, min(free, readBatch))
@@ -163,10 +164,10 @@ func (t *term) read(ctx context.Context) {
 	}
 }
 
-func (t *term) awaitRoom(ctx context.Context) {
+func (t *term) awaitRoom(ctx context.Context, changed <-chan struct{}) {
 	select {
 	case <-t.x.roomC:
-	case <-t.Gate.Changed():
+	case <-changed:
 	case <-ctx.Done():
 	}
 }
