@@ -276,6 +276,52 @@ func TestTheStoryOfAClosedDoor(t *testing.T) {
 	require.Regexp(t, `(?m)^to do +Let the relay in at the destination; in Foreman: `, out)
 }
 
+// What is pending can be waited for, taken back, and purged.
+func TestTheStoryOfAWithdrawal(t *testing.T) {
+	foreman := startForeman(t)
+	p := startServe(t, "--foreman-url", foreman.URL())
+	_, _, code := p.ask("queue", "pause", "default/foreman")
+	require.Zero(t, code)
+	var ids []string
+	for _, host := range []string{"a.example.com", "b.example.com", "c.example.com", "d.example.com"} {
+		_, id := p.post("/api/config_reports", report(host))
+		ids = append(ids, id)
+	}
+	_, errs, code := p.ask("message", "wait", ids[3], "--for", "200ms")
+	require.Equal(t, exitUnavailable, code)
+	require.Regexp(t, `is queued still after 200ms; see .message why.`, errs)
+
+	_, errs, code = p.ask("message", "cancel", ids[0])
+	require.Zero(t, code, errs)
+	require.Equal(t, "foreman-relay: "+ids[0]+" is cancelled\n", errs)
+	_, errs, code = p.ask("message", "cancel", ids[0], ids[1])
+	require.Equal(t, exitPartly, code)
+	require.Contains(t, errs, "is cancelled; it cannot be cancelled")
+	out, _, code := p.ask("message", "wait", ids[0])
+	require.Equal(t, exitNotSent, code)
+	require.Regexp(t, `(?m)^state +cancelled$`, out)
+	out, _, _ = p.ask("message", "ls", "--state", "cancelled", "-q")
+	require.Equal(t, ids[1]+"\n"+ids[0]+"\n", out)
+
+	_, errs, code = p.ask("queue", "purge", "default/foreman", "--host", "C.example.com", "--dry-run")
+	require.Zero(t, code)
+	require.Equal(t, "foreman-relay: 1 messages of default/foreman would be discarded; nothing is changed\n", errs)
+	_, errs, code = p.ask("queue", "purge", "default/foreman", "--host", "c.example.com", "--yes")
+	require.Zero(t, code)
+	require.Equal(t, "foreman-relay: 1 messages of default/foreman are discarded\n", errs)
+
+	_, _, code = p.ask("queue", "resume", "default/foreman")
+	require.Zero(t, code)
+	out, errs, code = p.ask("message", "wait", ids[3])
+	require.Zero(t, code, errs)
+	require.Regexp(t, `(?m)^state +delivered$`, out)
+	p.awaitQueue(func(s relay.QueueStatus) bool {
+		return s.Delivered == 1 && s.Cancelled == 2 && s.Discarded == 1 && s.Pending == 0
+	})
+	_, errs, code = p.ask("audit")
+	require.Zero(t, code, errs)
+}
+
 func (p *process) awaitQueue(cond func(relay.QueueStatus) bool) {
 	p.t.Helper()
 	var s relay.QueueStatus
