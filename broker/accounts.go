@@ -104,7 +104,16 @@ func readLedger(ctx context.Context, nc *nats.Conn, key string) (*relay.Ledger, 
 	if err != nil {
 		return nil, err
 	}
-	return relay.ReadCheckpoint(s.data)
+	return readCheckpoint(s.data)
+}
+
+// readCheckpoint reads a ledger as it is stored.
+func readCheckpoint(stored []byte) (*relay.Ledger, error) {
+	value, err := unpack(stored)
+	if err != nil {
+		return nil, err
+	}
+	return relay.ReadCheckpoint(value)
 }
 
 // follow applies new events until ctx ends.

@@ -128,6 +128,9 @@ func (b *Broker) purgeKey(ctx context.Context, key string) error {
 // an earlier drain, and wait until next: many of them in little time.
 func StockWaiting(ctx context.Context, b *Broker, messages []*relay.Message, next time.Time) error {
 	for i, m := range messages {
+		for b.js.PublishAsyncPending() > 2000 {
+			time.Sleep(time.Millisecond)
+		}
 		header, err := relay.EncodeEnvelope(m)
 		if err != nil {
 			return err

@@ -119,6 +119,9 @@ func (h *housekeeper) checkpoint(ctx context.Context, q relay.Queue) error {
 	}
 	pause := checkpointInterval + time.Duration(len(c.value))*time.Second/checkpointRate
 	h.next[q.Token()] = time.Now().Add(pause)
+	if c.value, err = pack(c.value); err != nil {
+		return fmt.Errorf("pack the checkpoint: %w", err)
+	}
 	if len(c.value) > maxCheckpoint {
 		h.b.log.Warn().Str("queue", q.String()).Int("bytes", len(c.value)).Msg("the checkpoint is too large and left out; the next start reads more events")
 		return nil
@@ -303,6 +306,9 @@ func (h *housekeeper) raiseBase(ctx context.Context, a *accounts, q relay.Queue,
 	}
 	ledger.Forget(math.MaxUint64) // a base is for adding up alone
 	value, err := ledger.Checkpoint()
+	if err == nil {
+		value, err = pack(value)
+	}
 	if err != nil {
 		return err
 	}

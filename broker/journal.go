@@ -46,7 +46,7 @@ func (j *journal) Ledger(ctx context.Context) (*relay.Ledger, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if ledger, err = relay.ReadCheckpoint(s.data); err != nil {
+		if ledger, err = readCheckpoint(s.data); err != nil {
 			return nil, err
 		}
 	}
