@@ -1,10 +1,14 @@
 package cmd
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -111,7 +115,8 @@ func TestRegisterErrors(t *testing.T) {
 	edge := startServe(t).start["url"]
 	f.done("edge1", edge)
 	other := startServe(t).start["url"]
-	stranger := startForeman(t) // answers JSON, but no features
+	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	defer stranger.Close()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	nobody := "http://" + l.Addr().String()
@@ -131,9 +136,9 @@ func TestRegisterErrors(t *testing.T) {
 			[]string{"Foreman was reached, but does not reach the relay at " + nobody, "ECONNREFUSED", "curl -v " + nobody + "/features"}},
 		"Foreman is not trusted": {"edge2", with("smart_proxy: {trusted_hosts: []}"), nil, nil, exitUnavailable,
 			[]string{"403 Forbidden", "smart_proxy.trusted_hosts"}},
-		"the URL is taken": {"edge2", edge + "/", nil, nil, exitConflict, []string{"the URL " + edge + ` belongs to the smart proxy "edge1" in Foreman`, "smart_proxy.url"}},
-		"not a smart proxy": {"edge2", stranger.URL() + "/_standin", nil, nil, exitUnavailable,
-			[]string{"Foreman was reached, but does not reach"}},
+		"the URL is taken":        {"edge2", edge + "/", nil, nil, exitConflict, []string{"the URL " + edge + ` belongs to the smart proxy "edge1" in Foreman`, "smart_proxy.url"}},
+		"not a smart proxy":       {"edge2", stranger.URL, nil, nil, exitUnavailable, []string{"what answers Foreman at " + stranger.URL + " is no smart proxy"}},
+		"another path of one":     {"edge2", edge + "/relay", nil, nil, exitUnavailable, []string{"Foreman was reached, but does not reach", "404"}},
 		"no such organization":    {"edge2", other, []string{"--assign", "acme"}, nil, exitNotFound, []string{`Foreman has no organization "acme"`, "Parent/Child"}},
 		"no such id":              {"edge2", other, []string{"--assign", "7"}, nil, exitNotFound, []string{`Foreman has no organization "7"`}},
 		"not let in":              {"edge2", other, nil, &standin.Rule{Mode: standin.Unauthorize}, exitDenied, []string{"does not let user admin in (401)", "Check login and password"}},
@@ -157,6 +162,45 @@ func TestRegisterErrors(t *testing.T) {
 			require.Len(t, f.SmartProxies(), 1)
 		})
 	}
+}
+
+// As it is in production: the edge speaks TLS, asks Foreman for its certificate,
+// and trusts the name in it alone.
+func TestRegisterOverTLS(t *testing.T) {
+	f := newRegistering(t)
+	dir := filepath.Join(t.TempDir(), "pki")
+	_, errs, code := cli(t, "pki", "init", dir, "--host", "foreman.example.com")
+	require.Zero(t, code, errs)
+	_, errs, code = cli(t, "pki", "issue", dir, "--use", "host", "--host", "web1.example.com")
+	require.Zero(t, code, errs)
+	file := func(name string) string { return filepath.Join(dir, name) }
+	edge := startServe(t, "--tls-cert", file("edge.crt"), "--tls-key", file("edge.key"), "--tls-client-ca", file("ca.crt"),
+		"--config", writeFile(t, "smart_proxy: {trusted_hosts: [foreman.example.com]}\n"))
+
+	_, errs, code = f.run("edge1", edge.start["url"])
+	require.Equal(t, exitUnavailable, code)
+	require.Contains(t, errs, "is of a CA that Foreman trusts")
+
+	f.CallWith(asHost(t, file, "web1.example.com"))
+	_, errs, code = f.run("edge1", edge.start["url"])
+	require.Equal(t, exitUnavailable, code)
+	require.Contains(t, errs, "a name that smart_proxy.trusted_hosts has")
+
+	f.CallWith(asHost(t, file, "host")) // foreman.example.com
+	require.Equal(t, foreman.Created, f.done("edge1", edge.start["url"]).Done)
+}
+
+// asHost is a client with the certificate of a host.
+func asHost(t *testing.T, file func(string) string, name string) *http.Client {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(file(name+".crt"), file(name+".key"))
+	require.NoError(t, err)
+	ca, err := os.ReadFile(file("ca.crt"))
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	require.True(t, pool.AppendCertsFromPEM(ca))
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 }
 
 // A wrong password, in a file: the error names the user and not the password, and
