@@ -77,13 +77,13 @@ func TestRegister(t *testing.T) {
 	require.Equal(t, []string{"ACME/R & D"}, got.Organizations)
 	require.Equal(t, []string{fmt.Sprintf("PUT /api/v2/smart_proxies/%d/refresh 200", got.ID)}, f.changes())
 
-	got = f.done("edge1", edge.start["url"], "--assign", `The "Works" \ Co`, "--assign", "1", "--assign", "ACME/R & D")
+	got = f.done("edge1", edge.start["url"], "--assign", `The "Works" \ Co`, "--assign", "1")
 	require.Equal(t, foreman.Updated, got.Done)
 	require.Equal(t, []string{"ACME", "ACME/R & D", `The "Works" \ Co`}, got.Organizations)
 	require.Equal(t, []string{fmt.Sprintf("PUT /api/v2/smart_proxies/%d 200", got.ID)}, f.changes())
 
 	f.Assign("edge1", 1)
-	require.Equal(t, foreman.Refreshed, f.done("edge1", edge.start["url"]).Done)
+	require.Equal(t, foreman.Refreshed, f.done("edge1", edge.start["url"], "--assign", "ACME").Done)
 	require.Equal(t, []int{1}, f.SmartProxies()[0].Organizations)
 
 	elsewhere := startServe(t)
