@@ -67,12 +67,13 @@ func (p *smartProxy) note(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// levelOf is that of a refusal: what the relay is to blame for is an error.
+// levelOf is that of a refusal. Only what the relay is to blame for is an error:
+// those are kept longer, and an outage refuses many requests.
 func levelOf(code relay.Code) Level {
-	if s, known := statuses[code]; known && s.status < http.StatusInternalServerError {
-		return LevelWarn
+	if code == relay.CodeInternal {
+		return LevelError
 	}
-	return LevelError
+	return LevelWarn
 }
 
 // detailOf is what the client was told; what it was not told stays in the
@@ -88,7 +89,7 @@ func detailOf(e *relay.Error) string {
 func (p *smartProxy) trusting(h echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if why := p.Trust.refusal(c.Request()); why != "" {
-			p.Log.Add(LevelError, requestID(c), why)
+			p.Log.Add(LevelWarn, requestID(c), why)
 			return rubyText(c, http.StatusForbidden, why)
 		}
 		return h(c)

@@ -225,6 +225,22 @@ func TestTheLogIsNotForEveryHost(t *testing.T) {
 	require.Contains(t, told.do(over("/logs", named("foreman.example.com"))).Body.String(), "dead letter 01ABC")
 }
 
+// TestWhatIsAnError: a flood of refusals is none, whatever refuses them, or it would
+// push the dead letters out.
+func TestWhatIsAnError(t *testing.T) {
+	log := handlers.NewProxyLog(func() time.Time { return noon })
+	e := newProxy(t, func(o *handlers.SmartProxyOptions) { o.Log = log; trusted("foreman.example.com")(o) })
+	e.intake.answer = func(*relay.Message) (relay.Receipt, error) {
+		return relay.Receipt{}, relay.Refuse(relay.CodeStorageFull, "no space")
+	}
+	require.Equal(t, http.StatusInsufficientStorage, e.do(post(reportPath, report)).Code)
+	require.Equal(t, http.StatusForbidden, e.do(over("/logs", named("web01.example.com"))).Code)
+	text := e.do(over("/logs", named("foreman.example.com"))).Body.String()
+	require.Contains(t, text, `"level":"WARN","message":"refused POST /api/config_reports (storage-full): no space"`)
+	require.Contains(t, text, `"level":"WARN","message":"Untrusted client web01.example.com attempted to access /logs.`)
+	require.NotContains(t, text, "ERROR")
+}
+
 // TestWhatTheLogLeavesOut: paths that do not exist, and causes that the client is
 // not told.
 func TestWhatTheLogLeavesOut(t *testing.T) {
