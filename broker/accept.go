@@ -106,16 +106,22 @@ func (b *Broker) find(ctx context.Context, id string) (*relay.Message, error) {
 
 // Again is the first receipt of a message that is stored already (relay.Intake).
 func (b *Broker) Again(ctx context.Context, m *relay.Message) (relay.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
+	most, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
 	defer cancel()
-	first, err := b.find(ctx, m.ID)
+	first, err := b.find(most, m.ID)
 	switch {
 	case errors.Is(err, errNotFound):
 		return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", m.ID)
 	case err != nil:
 		return relay.Receipt{}, unavailable(err)
+	case m.Open != nil: // its digest is not known before it has come, which may take longer
+		if err := b.objects.enter(); err != nil {
+			return relay.Receipt{}, err
+		}
+		defer b.objects.leave()
+		return b.compare(ctx, m, first)
 	}
-	return b.again(ctx, m, &storedBefore{first})
+	return b.again(most, m, &storedBefore{first})
 }
 
 // again answers a known key: the first receipt if it is the same request, with

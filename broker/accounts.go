@@ -39,6 +39,7 @@ type book struct {
 	graves []grave
 	dirty  bool   // the checkpoint is older than the ledger
 	safe   uint64 // floor of the stored checkpoint
+	kept   uint64 // the last event of the destination that was applied when it was made
 	agenda *agenda
 }
 
@@ -290,7 +291,7 @@ func (a *accounts) snapshot(q relay.Queue) (c checkpoint, err error) {
 	if !b.dirty || len(b.graves) > 0 {
 		return c, nil
 	}
-	c.floor, c.through = b.ledger.Floor(), b.ledger.Through()
+	c.floor, c.through, c.applied = b.ledger.Floor(), b.ledger.Through(), a.through
 	c.value, err = b.ledger.Checkpoint()
 	return c, err
 }
@@ -299,6 +300,7 @@ func (a *accounts) snapshot(q relay.Queue) (c checkpoint, err error) {
 type checkpoint struct {
 	value          []byte
 	floor, through uint64
+	applied        uint64 // the last event of any queue that was
 }
 
 // stored notes that a checkpoint is on the disk.
@@ -306,7 +308,7 @@ func (a *accounts) stored(q relay.Queue, c checkpoint) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b := a.books[q.Token()]
-	b.safe = c.floor
+	b.safe, b.kept = c.floor, c.applied
 	b.dirty = b.ledger.Through() != c.through
 }
 
@@ -318,9 +320,14 @@ func (a *accounts) safeFloor(q relay.Queue) uint64 {
 	return a.books[q.Token()].safe
 }
 
-// isDirty: the stored checkpoint does not hold every event that was applied.
-func (a *accounts) isDirty(q relay.Queue) bool {
+// keptThrough is the event up to which the stored checkpoint of a queue holds all
+// of its events.
+func (a *accounts) keptThrough(q relay.Queue) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.books[q.Token()].dirty
+	b := a.books[q.Token()]
+	if b.dirty {
+		return b.kept
+	}
+	return a.through
 }

@@ -207,6 +207,15 @@ func (b *Broker) openLetter(ctx context.Context, id string) (*openedLetter, erro
 	return &openedLetter{DeadLetter: l, message: m, stored: s, queue: q}, nil
 }
 
+// unreadable is why the body of a letter cannot be had: a damaged one is a fault of
+// this letter alone, and no reason to leave the others.
+func unreadable(id string, err error) error {
+	if errors.Is(err, relay.ErrDamaged) {
+		return &relay.Error{Code: relay.CodeConflict, Detail: fmt.Sprintf("the body of letter %s cannot be read: %v; discard the letter, or bring its file back", id, err)}
+	}
+	return unavailable(err)
+}
+
 func noLetter(id string) error {
 	return relay.Refuse(relay.CodeNotFound, "there is no dead letter %q", id)
 }

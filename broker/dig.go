@@ -26,7 +26,7 @@ func (h *housekeeper) dig(ctx context.Context, q relay.Queue) error {
 	}
 	var left []grave
 	for done := 0; done < len(work); {
-		some := work[done:min(len(work), done+digAtOnce)]
+		some := work[done:min(len(work), done+h.spades(q, done == 0))]
 		unburied, err := h.digSome(ctx, q, some, len(left) > 0)
 		left = append(left, unburied...)
 		if err != nil && !errors.Is(err, errNoRoom) {
@@ -36,11 +36,22 @@ func (h *housekeeper) dig(ctx context.Context, q relay.Queue) error {
 		done += len(some)
 	}
 	a.gravesDone(q, len(work), left)
+	h.full[q.Token()] = len(left) > 0
 	h.b.barrier.MarkDirty()
 	if len(left) > 0 {
 		return fmt.Errorf("%d messages cannot be buried: %w", len(left), errNoRoom)
 	}
 	return nil
+}
+
+// spades is for how many graves it is dug together. Where there was no room the
+// last time, one shows whether there is now: to read what many of them need, each
+// time that somebody looks, would take longer than all else.
+func (h *housekeeper) spades(q relay.Queue, first bool) int {
+	if first && h.full[q.Token()] {
+		return 1
+	}
+	return digAtOnce
 }
 
 // digSome returns what is left to be done. After the first one without room, or

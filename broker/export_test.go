@@ -6,6 +6,8 @@ import (
 	"errors"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,6 +51,12 @@ func Events(ctx context.Context, b *Broker, destination string) (uint64, error) 
 	return s.Msgs, err
 }
 
+// FirstEvent is the first one that is kept.
+func FirstEvent(ctx context.Context, b *Broker, destination string) (uint64, error) {
+	s, err := b.streamState(ctx, eventStream(destination))
+	return s.FirstSeq, err
+}
+
 // Record stores an event as a drain does.
 func Record(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
 	_, err := recordAt(ctx, b.nc, q, e)
@@ -89,19 +97,31 @@ func StoreImport(ctx context.Context, b *Broker, x relay.ExportedLetter) error {
 }
 
 // Dirty says whether the checkpoint of a queue lacks something.
-func Dirty(b *Broker, q relay.Queue) bool { return b.accounts[q.Destination].isDirty(q) }
+func Dirty(b *Broker, q relay.Queue) bool {
+	a := b.accounts[q.Destination]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.books[q.Token()].dirty
+}
 
 // ForgetPause brings a queue back to where a crash leaves it that comes after an
 // event and before what follows from it.
 func ForgetPause(ctx context.Context, b *Broker, q relay.Queue) error {
+	return errors.Join(b.purgeKey(ctx, pauseKey(q)), b.purgeKey(ctx, checkpointKey(q)))
+}
+
+// ForgetCheckpoint has the next start read every event again, as after a crash
+// that came before the checkpoint.
+func ForgetCheckpoint(ctx context.Context, b *Broker, q relay.Queue) error {
+	return b.purgeKey(ctx, checkpointKey(q))
+}
+
+func (b *Broker) purgeKey(ctx context.Context, key string) error {
 	s, err := b.js.Stream(ctx, kvStream)
 	if err != nil {
 		return err
 	}
-	subject := func(key string) jetstream.StreamPurgeOpt {
-		return jetstream.WithPurgeSubject("$KV." + kvBucket + "." + key)
-	}
-	return errors.Join(s.Purge(ctx, subject(pauseKey(q))), s.Purge(ctx, subject(checkpointKey(q))))
+	return s.Purge(ctx, jetstream.WithPurgeSubject("$KV."+kvBucket+"."+key))
 }
 
 // StockWaiting fills an empty queue with messages that have been tried once, by
@@ -318,3 +338,63 @@ var PieceSum = pieceSum
 
 // PieceSize is how much of a body a piece holds.
 const PieceSize = pieceSize
+
+// WalkBatch is how much a walk asks for at one time.
+const WalkBatch = walkBatch
+
+// WalkPaused walks through a journal whose store gives nothing for a while, after
+// the first message.
+func WalkPaused(ctx context.Context, b *Broker, q relay.Queue, pause time.Duration, visit func()) error {
+	var slowErr error
+	slow := sync.OnceFunc(func() {
+		for _, name := range b.consumers(ctx, journalStream(q)) {
+			if name != consumerName(q.Destination) {
+				_, slowErr = b.js.PauseConsumer(ctx, journalStream(q), name, time.Now().Add(pause))
+			}
+		}
+	})
+	err := b.walk(ctx, journalStream(q), nil, 1, func(*stored) bool {
+		slow()
+		visit()
+		return true
+	})
+	return errors.Join(err, slowErr)
+}
+
+func (b *Broker) consumers(ctx context.Context, stream string) (names []string) {
+	s, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil
+	}
+	for name := range s.ConsumerNames(ctx).Name() {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Followed waits until the accounts have followed the events of a queue.
+func Followed(ctx context.Context, b *Broker, q relay.Queue) error {
+	return b.accounts[q.Destination].current(ctx)
+}
+
+// VoidRoute is the route of what only holds a place.
+const VoidRoute = voidRoute
+
+// ExpireLease has the lease of a queue run out now.
+func ExpireLease(b *Broker, q relay.Queue) {
+	b.leases.mu.Lock()
+	defer b.leases.mu.Unlock()
+	b.leases.slots[q.Token()].lease.Renewed = time.Now().Add(-relay.LeaseTTL)
+}
+
+// EventReads counts how often the events of a destination are asked for from now
+// on.
+func EventReads(b *Broker, destination string) (func() int, error) {
+	var n atomic.Int64
+	sub, err := b.nc.Subscribe(apiGet(eventStream(destination)), func(*nats.Msg) { n.Add(1) })
+	return func() int {
+		_ = b.nc.Flush() // what was asked has come
+		_ = sub.Unsubscribe()
+		return int(n.Load())
+	}, err
+}

@@ -11,20 +11,21 @@ import (
 // heed shows when the drain of a queue has heeded what it is told in answers
 // about leases.
 type heed struct {
-	told string        // session that was told
-	done chan struct{} // closed when that session has asked again: it has done as it was told
+	told  string        // session that was told
+	since uint64        // number of the first answer that told it
+	done  chan struct{} // closed when that session has done as such an answer says
 }
 
 func newHeed() *heed { return &heed{done: make(chan struct{})} }
 
-// tell notes an answer to a session; its next question shows that it has heeded
-// the one before.
-func (h *heed) tell(session string) {
+// tell notes an answer to a session, and which one it has heeded by now: that it
+// asks again does not show that the one before has reached it.
+func (h *heed) tell(session string, answer, heeded uint64) {
 	switch {
 	case h == nil || h.over():
 	case h.told != session:
-		h.told = session
-	default:
+		h.told, h.since = session, answer
+	case heeded >= h.since:
 		close(h.done)
 	}
 }
@@ -103,7 +104,7 @@ func (l *leases) awaitHeed(ctx context.Context, q relay.Queue, h *heed) error {
 			return unavailable(ctx.Err())
 		case <-timeout.C:
 			return &relay.Error{Code: relay.CodeUnavailable, RetryAfter: holdTimeout,
-				Detail: fmt.Sprintf("the drain of %s does not answer, and may be delivering still; nothing was changed, try again", q)}
+				Detail: fmt.Sprintf("the drain of %s does not answer, or the one before it may be delivering still; nothing was changed, try again", q)}
 		}
 	}
 	return nil
@@ -114,5 +115,9 @@ func (l *leases) idle(q relay.Queue) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lease := l.slots[q.Token()].lease
-	return lease.Epoch == 0 || lease.Released || time.Since(lease.Renewed) > relay.LeaseTTL+lease.Longest
+	if lease.Epoch == 0 {
+		return true
+	}
+	over := lease.Released || time.Since(lease.Renewed) > relay.LeaseTTL+lease.Longest
+	return over && !time.Now().Before(lease.Begins) // till then those of the holder before may be under way
 }

@@ -21,6 +21,7 @@ type housekeeper struct {
 	wakeC chan struct{}
 	asked chan houseRequest
 	next  map[string]time.Time // by queue token: the next checkpoint, not before
+	full  map[string]bool      // by queue token: there was no room for a letter
 }
 
 // houseRequest asks for something to be done now, in turn.
@@ -39,7 +40,7 @@ const (
 )
 
 func newHousekeeper(b *Broker) *housekeeper {
-	return &housekeeper{b: b, wakeC: make(chan struct{}, 1), asked: make(chan houseRequest), next: map[string]time.Time{}}
+	return &housekeeper{b: b, wakeC: make(chan struct{}, 1), asked: make(chan houseRequest), next: map[string]time.Time{}, full: map[string]bool{}}
 }
 
 func (h *housekeeper) wake() { signal(h.wakeC) }
@@ -266,7 +267,7 @@ func (h *housekeeper) trimEventsOf(ctx context.Context, a *accounts) error {
 		if err := h.checkpoint(ctx, q); err != nil {
 			return err
 		}
-		if a.isDirty(q) {
+		if a.keptThrough(q)+1 < keep {
 			return nil // the checkpoint does not hold them yet
 		}
 		if err := h.raiseBase(ctx, a, q, keep); err != nil {

@@ -23,8 +23,9 @@ type leases struct {
 	run  string // names this run of the edge
 	subs []*nats.Subscription
 
-	mu    sync.Mutex
-	slots map[string]*slot // by queue token
+	mu      sync.Mutex
+	answers uint64           // given so far
+	slots   map[string]*slot // by queue token
 }
 
 type slot struct {
@@ -153,7 +154,12 @@ func (l *leases) reply(destination string, r relay.LeaseRequest) ([]byte, error)
 
 // grant is for holders of mu.
 func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseReply {
-	reply := relay.LeaseReply{TTL: relay.LeaseTTL, Edge: l.run, Run: l.b.run.Load()}
+	l.answers++
+	reply := relay.LeaseReply{TTL: relay.LeaseTTL, Edge: l.run, Run: l.b.run.Load(), Answer: l.answers}
+	heeded := uint64(0)
+	if r.Edge == l.run {
+		heeded = r.Answer
+	}
 	for token, s := range l.slots {
 		if s.queue.Destination != destination {
 			continue
@@ -173,8 +179,10 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 		s.lease = next
 		if granted {
 			s.heard(r, r.Queues[token])
-			s.hold.tell(r.Session)
-			s.pausing.tell(r.Session)
+			if wait == 0 { // else attempts of the holder before may be under way
+				s.hold.tell(r.Session, reply.Answer, heeded)
+			}
+			s.pausing.tell(r.Session, reply.Answer, heeded)
 		}
 		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
 			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil}

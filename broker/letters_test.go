@@ -203,6 +203,27 @@ func TestFullDeadLettersCanBeDiscarded(t *testing.T) {
 	balanced(t, b)
 }
 
+// As long as there is no room for letters, the history of one of them is read to
+// see whether there is, and not of all: whoever makes room waits behind that.
+func TestFullDeadLettersCostLittle(t *testing.T) {
+	b := open(t, stateDir(t), func(o *broker.Options) { o.DeadQuotaBytes, o.Durability = 10_000, broker.ModeOS })
+	for n := range uint64(40) {
+		m := message("host", "", strings.Repeat("x", 4000))
+		accept(t, b, m)
+		for _, state := range []relay.State{relay.Waiting, relay.Dead} {
+			require.NoError(t, broker.Record(t.Context(), b, queue, relay.Event{Sequence: n + 1, ID: m.ID, State: state, Attempt: 1, Reason: relay.ReasonRejected}))
+		}
+	}
+	require.NoError(t, broker.Settle(t.Context(), b, queue))
+	reads, err := broker.EventReads(b, queue.Destination)
+	require.NoError(t, err)
+	const looks = 5
+	for range looks {
+		require.NoError(t, broker.Settle(t.Context(), b, queue))
+	}
+	require.Less(t, reads(), 3*looks+10, "one each time, and as often by itself")
+}
+
 // Stored letters are grouped by cause with bounded pages, each counted once, and
 // visited once.
 func TestStoredLettersAreGroupedByCause(t *testing.T) {

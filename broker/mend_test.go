@@ -34,3 +34,28 @@ func TestALostTailIsFilled(t *testing.T) {
 	require.Equal(t, []uint64{6, 4, 2}, []uint64{s.Accepted, s.Delivered, s.Discarded})
 	balanced(t, b)
 }
+
+// A start that was cut off between the filling of a place and the record of it:
+// the next one completes that, and nothing is delivered in the place of what was
+// lost.
+func TestFillingIsFinishedAfterACrash(t *testing.T) {
+	dir := stateDir(t)
+	b := open(t, dir, nil)
+	accept(t, b, message("a", "", "1"))
+	require.NoError(t, broker.Record(t.Context(), b, queue, relay.Event{Sequence: 3, ID: relay.FreshID(queue), State: relay.Waiting, Attempt: 1}))
+	for range 2 {
+		void := message("", "", "")
+		void.Route = broker.VoidRoute
+		require.NoError(t, broker.StoreUnnoticed(t.Context(), b, void))
+	}
+	b.Close()
+
+	b = open(t, dir, nil)
+	accept(t, b, message("a", "", "4"))
+	d := newDestination(delivered)
+	drain(t, b, d, nil)
+	s := status(t, b, settled)
+	require.Equal(t, []string{"1", "4"}, d.bodies())
+	require.Equal(t, []uint64{4, 2, 2}, []uint64{s.Accepted, s.Delivered, s.Discarded})
+	balanced(t, b)
+}

@@ -144,13 +144,12 @@ func large(m *relay.Message) bool { return m.Open != nil || len(m.Body) > relay.
 // accepted. Nothing of a message that is refused stays.
 func (b *Broker) acceptLarge(ctx context.Context, m *relay.Message, accept func(context.Context, *relay.Message) (relay.Receipt, error)) (relay.Receipt, error) {
 	if m.Open != nil {
-		defer b.objects.uploads.Add(-1)
-		if b.objects.uploads.Add(1) > int64(b.options.MaxUploads) {
-			return relay.Receipt{}, &relay.Error{Code: relay.CodeTooManyRequests, RetryAfter: 5 * time.Second,
-				Detail: "too many large bodies come at this time already; nothing was stored"}
+		if err := b.objects.enter(); err != nil {
+			return relay.Receipt{}, err
 		}
+		defer b.objects.leave()
 	}
-	if m.Key != "" { // a body that is there already needs no place
+	if m.Key != "" && m.ReplayedFrom == "" { // a body that is there already needs no place; whether a replay is the same, its own accept judges
 		if first, err := b.find(ctx, m.ID); err == nil {
 			return b.compare(ctx, m, first)
 		}
@@ -166,6 +165,19 @@ func (b *Broker) acceptLarge(ctx context.Context, m *relay.Message, accept func(
 	return receipt, err
 }
 
+// enter takes one of the places for large bodies that come; who got one gives it
+// back with leave.
+func (o *objects) enter() error {
+	if o.uploads.Add(1) > int64(o.b.options.MaxUploads) {
+		o.leave()
+		return &relay.Error{Code: relay.CodeTooManyRequests, RetryAfter: 5 * time.Second,
+			Detail: "too many large bodies come at this time already; nothing was stored"}
+	}
+	return nil
+}
+
+func (o *objects) leave() { o.uploads.Add(-1) }
+
 // compare answers a known key: the body is read, to know whether it is the same,
 // and not stored.
 func (b *Broker) compare(ctx context.Context, m, first *relay.Message) (relay.Receipt, error) {
@@ -180,6 +192,8 @@ func (b *Broker) compare(ctx context.Context, m, first *relay.Message) (relay.Re
 	}
 	same := *m
 	same.Digest = hexDigest(sum)
+	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
+	defer cancel()
 	return b.again(ctx, &same, &storedBefore{first})
 }
 

@@ -132,6 +132,13 @@ func TestKeysOfLargeBodies(t *testing.T) {
 		r := accept(t, b, again)
 		require.Equal(t, []any{first.ID, true}, []any{r.ID, r.Replayed})
 	}
+	r, err := b.Again(t.Context(), incoming("host", "k", strings.NewReader(text))) // its times are over by now, say
+	require.NoError(t, err)
+	require.Equal(t, []any{first.ID, true}, []any{r.ID, r.Replayed})
+	_, err = b.Again(t.Context(), incoming("host", "k", strings.NewReader(text+"x")))
+	require.Equal(t, relay.CodeKeyConflict, relay.CodeOf(err))
+	_, err = b.Again(t.Context(), incoming("host", "l", strings.NewReader(text)))
+	require.Equal(t, relay.CodeNotFound, relay.CodeOf(err))
 	for _, other := range []*relay.Message{incoming("host", "k", strings.NewReader(text+"x")), message("host", "k", "x"),
 		incoming("elsewhere", "k", strings.NewReader(text))} {
 		_, err := b.Accept(t.Context(), other)

@@ -181,6 +181,9 @@ func (b *Broker) chosen(q *relay.Queue) []relay.Queue {
 	for _, q := range b.queues {
 		all = append(all, q)
 	}
+	slices.SortFunc(all, func(x, y relay.Queue) int { // as Queues lists them
+		return slices.Compare([]string{x.Organization, x.Destination}, []string{y.Organization, y.Destination})
+	})
 	return all
 }
 

@@ -53,7 +53,8 @@ func (b *Broker) Resume(ctx context.Context, q relay.Queue) error {
 
 // pauseFor pauses a queue for a message that its destination will not have, if it
 // waits still. Somebody else's pause stays: whoever ends that has the message
-// tried again, and so has his own chance to be told.
+// tried again, and so has his own chance to be told. A pause that was ended after
+// the event stays so too: a start may read the event again that led to it.
 func (b *Broker) pauseFor(ctx context.Context, q relay.Queue, e relay.Event) error {
 	waits := false
 	b.accounts[q.Destination].view(q, func(l *relay.Ledger) {
@@ -63,9 +64,31 @@ func (b *Broker) pauseFor(ctx context.Context, q relay.Queue, e relay.Event) err
 	if !waits || b.leases.paused(q) {
 		return nil
 	}
+	ended, err := b.pauseEnded(ctx, q)
+	if err != nil || ended.After(e.Recorded) {
+		return err
+	}
 	p := relay.PauseFor(e)
 	b.log.Warn().Str("queue", q.String()).Str("id", e.ID).Str("reason", p.Reason).Msg("the queue is paused for a message that its destination will not have")
 	return b.setPause(ctx, q, &p)
+}
+
+// hdrKeyOperation says what was done with a key where that was not to set it.
+const hdrKeyOperation = "KV-Operation"
+
+// pauseEnded is when the last pause of a queue was ended, by the broker's clock as
+// the times of events are; zero where none was.
+func (b *Broker) pauseEnded(ctx context.Context, q relay.Queue) (time.Time, error) {
+	s, err := get(ctx, b.nc, apiGet(kvStream)+".$KV."+kvBucket+"."+pauseKey(q), nil)
+	switch {
+	case errors.Is(err, errNotFound):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, fmt.Errorf("pause of %s: %w", q, err)
+	case s.header.Get(hdrKeyOperation) == "":
+		return time.Time{}, nil // it lasts
+	}
+	return s.at, nil
 }
 
 func (l *leases) paused(q relay.Queue) bool {

@@ -76,6 +76,11 @@ func TestADamagedBodyIsNeverGivenAsWhole(t *testing.T) {
 			require.Equal(t, relay.ReasonDamaged, l.Reason)
 			_, err = b.Replay(t.Context(), r.ID, relay.Edit{})
 			require.Equal(t, relay.CodeConflict, relay.CodeOf(err))
+			_, err = b.Replay(t.Context(), r.ID, relay.Edit{Set: []relay.Replacement{{Pointer: "/a", Value: json.RawMessage("1")}}})
+			require.Equal(t, relay.CodeConflict, relay.CodeOf(err)) // of this letter: a run over many goes on
+			_, err = b.ExportDeadLetter(t.Context(), r.ID)
+			require.Equal(t, relay.CodeConflict, relay.CodeOf(err))
+			require.ErrorContains(t, err, "the body of letter "+r.ID+" cannot be read: the stored body is damaged")
 			reports, err := b.Audit(t.Context(), relay.AuditOptions{Queue: &queue})
 			require.NoError(t, err)
 			require.Contains(t, reports[0].Findings[0].What, "body of the dead letter")

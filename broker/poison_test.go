@@ -94,6 +94,24 @@ func TestAPauseForAMessageSurvivesACrash(t *testing.T) {
 	status(t, b, settled)
 }
 
+// A queue that was resumed is not paused again by a crash that has the event read
+// once more which had paused it.
+func TestAResumedQueueIsNotPausedAgainByACrash(t *testing.T) {
+	dir := stateDir(t)
+	b := open(t, dir, nil)
+	r := accept(t, b, message("host", "", "1"))
+	require.NoError(t, broker.Record(t.Context(), b, queue, relay.Event{Sequence: 1, ID: r.ID, State: relay.Waiting, Attempt: 1,
+		Status: 422, Reason: relay.ReasonRejected, Next: time.Now().Add(time.Hour), Pause: true}))
+	status(t, b, func(s relay.QueueStatus) bool { return s.Paused && !broker.Dirty(b, queue) })
+	require.NoError(t, b.Resume(t.Context(), queue))
+	require.NoError(t, broker.ForgetCheckpoint(t.Context(), b, queue))
+	b.Close()
+
+	b = open(t, dir, nil)
+	status(t, b, func(s relay.QueueStatus) bool { return s.Waiting == 1 && !broker.Dirty(b, queue) })
+	require.False(t, status(t, b, func(relay.QueueStatus) bool { return true }).Paused)
+}
+
 // Somebody else's pause is not replaced by one for a message.
 func TestAPauseForAMessageReplacesNone(t *testing.T) {
 	b := open(t, stateDir(t), nil)

@@ -69,7 +69,7 @@ func bringIn(ctx context.Context, m *relay.Message, e relay.Edit) error {
 	}
 	body, err := m.Load(ctx)
 	if err != nil {
-		return unavailable(err)
+		return unreadable(m.ID, err)
 	}
 	m.Body, m.Object, m.Size, m.Open = body, "", 0, nil
 	return nil

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"encoding/json"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -115,21 +116,26 @@ func TestASecondReplayOfALetter(t *testing.T) {
 // the message too. The same replay completes the record; another edit does so as
 // well, and is refused, because the first one may have been delivered.
 func TestAReplayThatWasCutShort(t *testing.T) {
+	large := `{"a":1,"b":"` + strings.Repeat("x", relay.MaxInline) + `"}`
 	for name, c := range map[string]struct {
+		body          string
 		first, second relay.Edit
 		code          relay.Code
 	}{
-		"the same again":      {relay.Edit{}, relay.Edit{}, ""},
-		"the same edit again": {setValue("/a", `2`), setValue("/a", `2`), ""},
-		"with an edit now":    {relay.Edit{}, setValue("/a", `2`), relay.CodeConflict},
-		"with another edit":   {setValue("/a", `2`), setValue("/a", `3`), relay.CodeConflict},
-		"another header":      {relay.Edit{}, relay.Edit{Header: map[string]string{"Accept": "b"}}, relay.CodeConflict},
-		"without the edit":    {setValue("/a", `2`), relay.Edit{}, relay.CodeConflict},
+		"the same again":        {`{"a":1}`, relay.Edit{}, relay.Edit{}, ""},
+		"the same edit again":   {`{"a":1}`, setValue("/a", `2`), setValue("/a", `2`), ""},
+		"with an edit now":      {`{"a":1}`, relay.Edit{}, setValue("/a", `2`), relay.CodeConflict},
+		"with another edit":     {`{"a":1}`, setValue("/a", `2`), setValue("/a", `3`), relay.CodeConflict},
+		"another header":        {`{"a":1}`, relay.Edit{}, relay.Edit{Header: map[string]string{"Accept": "b"}}, relay.CodeConflict},
+		"without the edit":      {`{"a":1}`, setValue("/a", `2`), relay.Edit{}, relay.CodeConflict},
+		"large, again":          {large, relay.Edit{}, relay.Edit{}, ""},
+		"large, another header": {large, relay.Edit{}, relay.Edit{Header: map[string]string{"Accept": "b"}}, relay.CodeConflict},
+		"large, no edit":        {large, setValue("/a", `2`), relay.Edit{}, relay.CodeConflict},
 	} {
 		b := open(t, stateDir(t), nil)
 		d, kind := twoMinds()
 		drain(t, b, d, nil)
-		m := message("host", "k", `{"a":1}`)
+		m := message("host", "k", c.body)
 		letter := accept(t, b, m)
 		status(t, b, settled)
 		kind.Store(true)

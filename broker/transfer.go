@@ -25,7 +25,7 @@ func (b *Broker) ExportDeadLetter(ctx context.Context, id string) (relay.Exporte
 	}
 	x, err := l.export(ctx)
 	if err != nil {
-		return x, unavailable(err)
+		return x, unreadable(id, err)
 	}
 	return x, nil
 }

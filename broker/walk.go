@@ -11,6 +11,13 @@ import (
 // walkBatch is how many headers are asked for at one time.
 const walkBatch = 500
 
+// A walk that is brought nothing asks again after walkPause, and gives up after
+// walkPatience.
+const (
+	walkPause    = 100 * time.Millisecond
+	walkPatience = 30 * time.Second
+)
+
 // walk visits the messages from sequence from on that match any of the filters
 // (none: all), in order, until visit returns false or there are no more. Bodies stay where they are:
 // that needs a consumer, which only the edge may make; it is in memory, and goes
@@ -27,19 +34,46 @@ func (b *Broker) walk(ctx context.Context, stream string, filters []string, from
 		defer cancel()
 		_ = b.js.DeleteConsumer(ctx, stream, info.Name) // else its threshold ends it
 	}()
-	seen := uint64(0)
+	seen, silent := uint64(0), time.Time{}
 	for left := info.NumPending; left > 0; {
 		batch, err := c.FetchNoWait(int(min(left, walkBatch)))
 		if err != nil {
 			return fmt.Errorf("read the headers of %s: %w", stream, err)
 		}
 		got, more, err := visitBatch(ctx, batch, &seen, visit)
-		if err != nil || !more || got == 0 {
+		if err != nil || !more {
 			return err
 		}
 		left -= min(left, got)
+		if got > 0 {
+			silent = time.Time{}
+			continue
+		}
+		if silent.IsZero() {
+			silent = time.Now()
+		}
+		if left, err = stillLeft(ctx, c, silent); err != nil {
+			return fmt.Errorf("read the headers of %s: %w", stream, err)
+		}
 	}
 	return nil
+}
+
+// stillLeft is how many messages are left where a request has brought none. There
+// are none where they were removed meanwhile; else a disk that is slow has kept
+// them back, and whoever took that for the end would overlook them.
+func stillLeft(ctx context.Context, c jetstream.Consumer, silent time.Time) (uint64, error) {
+	info, err := c.Info(ctx)
+	if err != nil || info.NumPending == 0 {
+		return 0, err
+	}
+	if time.Since(silent) > walkPatience {
+		return 0, errSilent
+	}
+	if !rest(ctx, walkPause) {
+		return 0, ctx.Err()
+	}
+	return info.NumPending, nil
 }
 
 // visitBatch visits what one request brought; more is false where visit wants

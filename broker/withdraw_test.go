@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/relay"
 )
 
@@ -87,11 +88,13 @@ func TestAPurgeDiscardsWhatTheFilterChooses(t *testing.T) {
 }
 
 // A drain that does not answer may be delivering: nothing is changed until its
-// lease and its longest attempt are over.
+// lease and its longest attempt are over. So may one that asks and asks, and has
+// got none of the answers.
 func TestASilentDrainHasToHeedFirst(t *testing.T) {
 	b, certs := listening(t)
 	c := dial(t, b, certs, "drain")
-	_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "far", Session: "1", LongestAttempt: time.Hour})
+	ask := relay.LeaseRequest{Instance: "far", Session: "1", LongestAttempt: time.Hour, Breaker: "closed"}
+	_, err := c.Lease(t.Context(), ask)
 	require.NoError(t, err)
 	r := accept(t, b, message("host", "", "1"))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -103,17 +106,56 @@ func TestASilentDrainHasToHeedFirst(t *testing.T) {
 
 	done := make(chan error, 1)
 	go func() { done <- b.Cancel(t.Context(), r.ID) }()
-	for heeded := false; !heeded; {
+	for asked, heeded := 0, false; !heeded; asked++ {
 		select {
 		case <-c.Nudged(): // of this one, or of the end of the first
-			_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "far", Session: "1", LongestAttempt: time.Hour, Breaker: "closed"})
+			answer, err := c.Lease(t.Context(), ask)
 			require.NoError(t, err)
+			if asked >= 5 {
+				ask.Edge, ask.Answer = answer.Edge, answer.Answer
+			}
 		case err := <-done:
 			require.NoError(t, err)
+			require.Greater(t, asked, 5, "it has got no answer yet")
 			heeded = true
 		}
 	}
 	require.EqualValues(t, 1, status(t, b, settled).Cancelled)
+}
+
+// While a drain takes over, an attempt of the one before may be under way, of which
+// nobody can ask: nothing is taken back until that is over.
+func TestNothingIsTakenBackDuringATakeover(t *testing.T) {
+	for name, released := range map[string]bool{"the new one waits": false, "the new one has left again": true} {
+		b, certs := listening(t)
+		c := dial(t, b, certs, "drain")
+		_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "old", Session: "1", LongestAttempt: time.Hour})
+		require.NoError(t, err)
+		broker.ExpireLease(b, queue)
+		ask := relay.LeaseRequest{Instance: "new", Session: "2", Breaker: "closed"}
+		answer, err := c.Lease(t.Context(), ask)
+		require.NoError(t, err)
+		require.True(t, answer.Grants[0].Granted)
+		require.Positive(t, answer.Grants[0].Wait)
+		ask.Release = released
+		r := accept(t, b, message("host", "", "1"))
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		done := make(chan error, 1)
+		go func() { done <- b.Cancel(ctx, r.ID) }()
+		for err = nil; err == nil; {
+			select {
+			case <-c.Nudged():
+				ask.Edge, ask.Answer = answer.Edge, answer.Answer
+				answer, err = c.Lease(t.Context(), ask)
+				require.NoError(t, err)
+			case err = <-done:
+				require.Error(t, err, name)
+				require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err), name)
+			}
+		}
+		cancel()
+	}
 }
 
 // Two at one time would end each other's hold.

@@ -51,3 +51,14 @@ func record(t *testing.T, dir string, e relay.Event) {
 	require.NoError(t, err)
 	require.NoError(t, j.Record(t.Context(), e))
 }
+
+// Two audits of the same queues can be compared: they are listed as `queue ls`
+// has them.
+func TestAnAuditListsTheQueuesInOrder(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "organizations: [F, B, D, A, E, C]\n"))
+	queues, _, _ := p.ask("queue", "ls", "-q")
+	audited, errs, code := p.ask("audit", "-q")
+	require.Zero(t, code, errs)
+	require.Equal(t, "A/foreman\nB/foreman\nC/foreman\nD/foreman\nE/foreman\nF/foreman\ndefault/foreman\n", audited)
+	require.Equal(t, queues, audited)
+}

@@ -13,7 +13,7 @@ func dlqExport(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "export [ID...]", Short: "Write dead letters, whole, as lines of JSON",
 		Long: "Write dead letters, whole, as lines of JSON: all, those with these ids, or those that a filter chooses. Nothing is changed; `dlq import` makes the same letters of it again.",
 		Example: "  foreman-relay dlq export > letters.jsonl\n" +
-			"  foreman-relay dlq export --reason rejected > letters.jsonl && foreman-relay dlq discard --reason rejected --yes",
+			"  foreman-relay dlq export --reason rejected > letters.jsonl && jq -r .id letters.jsonl | xargs foreman-relay dlq discard --yes   # these, and none that died since",
 		ValidArgsFunction: p.completeLetters}
 	flags := newLetterFlags(p, c, allFlag(c))
 	c.Args = idsOrFilter(flags, false)

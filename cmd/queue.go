@@ -104,7 +104,7 @@ func queuePause(p *program) *cobra.Command {
 		Args: takes(1, "one queue, as ORGANIZATION/DESTINATION"), Example: "  foreman-relay queue pause default/foreman --reason 'upgrade of Foreman'",
 		ValidArgsFunction: onlyFirst(p.completeQueues),
 		Long: "Stop delivering from a queue until it is resumed, through every restart of edge and drain. It goes on accepting. No attempt is begun;\n" +
-			"those under way end as they will. Messages grow older meanwhile: what passes its maximum age becomes a dead letter once the queue is resumed."}
+			"those under way end as they will. Messages grow older meanwhile, and what passes its maximum age, or expires, becomes a dead letter while the queue is paused."}
 	reason := c.Flags().String("reason", "", "why, a `TEXT` that `queue show` and `message why` tell others")
 	c.RunE = p.withQueue(func(ctx context.Context, o *handlers.Client, out *printer, q relay.Queue) error {
 		if err := o.Pause(ctx, q, p.operator(), *reason); err != nil {

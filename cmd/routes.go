@@ -136,7 +136,7 @@ func (c *Config) checkRoutes() error {
 			problems = append(problems, unknownRoute(name))
 			continue
 		}
-		problems = append(problems, r.check(key))
+		problems = append(problems, r.check(key, mostBody(name)))
 		if r.Latest != nil && *r.Latest && name != messageRoute && name != "facts" {
 			problems = append(problems, fmt.Errorf("%s.latest is true: each of these counts, and none replaces another; only facts and message can be so", key))
 		}
@@ -151,7 +151,12 @@ func unknownRoute(name string) error {
 	return fmt.Errorf("there is no route %q; the routes are %s", name, strings.Join(knownRoutes(), ", "))
 }
 
-func (r RouteConfig) check(key string) error {
+// mostBody bounds max_body: a body of a route is read into memory, to be looked at.
+func mostBody(route string) ByteSize {
+	return ByteSize(cmp.Or(foreman.MostBody(route), broker.DefaultMaxBody))
+}
+
+func (r RouteConfig) check(key string, mostBody ByteSize) error {
 	return errors.Join(
 		given(key+".max_age", r.MaxAge, time.Minute, 90*24*time.Hour),
 		given(key+".expires", r.Expires, time.Minute, 90*24*time.Hour),
@@ -162,7 +167,7 @@ func (r RouteConfig) check(key string) error {
 		given(key+".cycle_delay", r.CycleDelay, time.Millisecond, 24*time.Hour),
 		given(key+".slow_delay", r.SlowDelay, time.Millisecond, 24*time.Hour),
 		given(key+".max_delay", r.MaxDelay, time.Millisecond, 24*time.Hour),
-		given(key+".max_body", r.MaxBody, 1<<10, broker.DefaultMaxBody), // read into memory, to be looked at
+		given(key+".max_body", r.MaxBody, 1<<10, mostBody),
 		among(key+".on_poison", r.OnPoison, append(relay.Poisons(), "")),
 		among(key+".priority", r.Priority, []string{priorityUrgent, priorityBulk, ""}),
 	)

@@ -102,6 +102,8 @@ func TestBoundsOfRoutes(t *testing.T) {
 		"facts: {slow_delay: 25h}":          "routes.facts.slow_delay is 25h0m0s; it must be from 1ms to 24h0m0s",
 		"facts: {max_delay: 1us}":           "routes.facts.max_delay is 1µs; it must be from 1ms to 24h0m0s",
 		"facts: {max_body: 1}":              "routes.facts.max_body is 1B; it must be from 1KiB to",
+		"ansible: {max_body: 5MiB}":         "routes.ansible.max_body is 5MiB; it must be from 1KiB to 4MiB",
+		"puppet: {max_body: 5MiB}":          "routes.puppet.max_body is 5MiB; it must be from 1KiB to 4MiB",
 		"facts: {on_poison: drop}":          `routes.facts.on_poison is "drop"; choose one of move pause discard`,
 		"facts: {priority: high}":           `routes.facts.priority is "high"; choose one of urgent bulk`,
 		"message: {max_body: 1MiB}":         "routes.message: max_body and priority are for routes of Foreman's clients",
@@ -157,4 +159,16 @@ func TestTheDrainHasThePolicyOfTheRoute(t *testing.T) {
 	_, errs, code := cli(t, append(drainArgs(t, certs, "127.0.0.1:1", foreman.URL()), "--config", writeFile(t, "routes: {facts: {on_poison: x}}\n"))...)
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "routes.facts.on_poison is")
+}
+
+// How far ahead a message may be scheduled is its route's to say, also of the
+// messages that are sent to a queue by name.
+func TestTheEdgeHasThePolicyOfMessages(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "routes:\n  message: {max_age: 240h}\n"))
+	body := writeFile(t, "{}")
+	_, errs, code := p.ask("enqueue", "default/foreman", body, "--not-before", "200h")
+	require.Zero(t, code, errs)
+	_, errs, code = p.ask("enqueue", "default/foreman", body, "--not-before", "241h")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "further ahead than 240h0m0s, the maximum age of a message here")
 }

@@ -153,7 +153,7 @@ func NewQueueCollector(o relay.Operator, log zerolog.Logger) *QueueCollector {
 		return prometheus.NewDesc("foreman_relay_"+name, help, append(append([]string(nil), labels...), more...), nil)
 	}
 	return &QueueCollector{operator: o, log: log,
-		messages: desc("queue_messages", "Messages of a queue, by state; accepted is their sum but for waiting and delivering, which are part of pending.", "state"),
+		messages: desc("queue_messages", "Messages of a queue, by state; accepted is their sum but for waiting, delivering and scheduled, which are part of pending.", "state"),
 		oldest:   desc("queue_oldest_age_seconds", "Age of the oldest pending message."),
 		bytes:    desc("queue_bytes", "Size of the journal."),
 		breaker:  desc("breaker_state", "1 at the state in which the circuit of the destination is; unknown without a drain.", "state"),

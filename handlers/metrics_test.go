@@ -52,6 +52,7 @@ func TestFamiliesFromTheStart(t *testing.T) {
 	} {
 		require.Contains(t, text, line+"\n")
 	}
+	require.Contains(t, text, "accepted is their sum but for waiting, delivering and scheduled, which are part of pending.\n")
 	require.NotContains(t, text, `accepted_total{destination="foreman",organization="default"`)
 }
 

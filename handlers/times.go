@@ -39,6 +39,9 @@ func moment(h http.Header, name string, now time.Time) (time.Time, error) {
 		return time.Time{}, err
 	}
 	t, err := relay.ParseMoment(value, now)
+	if err == nil && t.IsZero() { // a message takes that for none given; it is over, like the moment after it
+		t = t.Add(1)
+	}
 	return t, named(name, err)
 }
 

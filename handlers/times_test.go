@@ -54,6 +54,7 @@ func TestWrongTimesAreRefused(t *testing.T) {
 		"unreadable due":      {[]string{"Relay-Not-Before", "tomorrow"}, 400, relay.CodeMalformed, `header Relay-Not-Before: "tomorrow" is no time: write it as in 2006-01-02T15:04:05Z`},
 		"unreadable expiry":   {[]string{"Relay-Expires", "1.5"}, 400, relay.CodeMalformed, `header Relay-Expires: "1.5" is no time`},
 		"expired":             {[]string{"Relay-Expires", "2026-11-23T11:00:00Z"}, 422, relay.CodeInvalid, "header Relay-Expires: 2026-11-23T11:00:00Z is over, by this clock it is 2026-11-23T12:00:00Z"},
+		"expired for ever":    {[]string{"Relay-Expires", "0001-01-01T00:00:00Z"}, 422, relay.CodeInvalid, "header Relay-Expires: 0001-01-01T00:00:00Z is over"},
 		"expires at once":     {[]string{"Relay-Expires", "0s"}, 422, relay.CodeInvalid, "is over"},
 		"expires before due":  {[]string{"Relay-Expires", "1h", "Relay-Not-Before", "2h"}, 422, relay.CodeInvalid, "would expire at 2026-11-23T13:00:00Z, before it may be delivered at 2026-11-23T14:00:00Z"},
 		"expires when due":    {[]string{"Relay-Expires", "1h", "Relay-Not-Before", "1h"}, 422, relay.CodeInvalid, "would expire"},

@@ -51,6 +51,12 @@ func (x *index) ahead(sequence uint64) bool {
 	return sequence > x.cursor && !x.skip(sequence) && !x.taken.Contains(sequence)
 }
 
+func (x *index) isAhead(sequence uint64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.ahead(sequence)
+}
+
 // takeAhead takes an urgent message ahead of the reader, which will pass over it.
 // Where its lane has its share, or there is no room, the message is left to the reader, and what comes
 // behind it in the lane too.

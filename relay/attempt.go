@@ -9,6 +9,11 @@ import (
 // attempt is one try to deliver the head of a lane: fetch its body, deliver,
 // decide, record, and only then let the lane go on.
 func (t *term) attempt(ctx context.Context, e Entry, p *Permit) {
+	if !t.Valid() { // the edge may have been told before that nothing is under way, and settle the message itself
+		t.Gate.Drop(p)
+		t.x.putBack(e)
+		return
+	}
 	m, ok := t.open(ctx, &e)
 	ok = ok && !t.replaced(ctx, e, m)
 	if ok && t.Valid() {
@@ -148,6 +153,10 @@ func (t *term) conclude(e Entry, o Outcome, r Result) {
 
 // expire settles a message that was found past the end of its time.
 func (t *term) expire(ctx context.Context, e Entry) {
+	if !t.Valid() { // as before an attempt
+		t.x.putBack(e)
+		return
+	}
 	if _, ok := t.open(ctx, &e); !ok {
 		return
 	}

@@ -13,7 +13,8 @@ type class struct {
 	urgent   bool
 	lanes    map[string]*lane
 	ready    readyList
-	due      dueHeap
+	due      dueHeap // of retries
+	kept     dueHeap // of what waits and was not tried: no retry, and at nobody's expense
 	schedule schedule
 	extra    int // messages of its lanes that are beside the room for reading ahead
 	beside   int // how many these may be
@@ -29,11 +30,19 @@ func newClass(urgent bool, beside int) class {
 // delist takes a lane from where it waits for its turn.
 func (c *class) delist(l *lane) {
 	if l.due >= 0 {
-		heap.Remove(&c.due, l.due)
+		heap.Remove(c.waiting(l), l.due)
 	}
 	if l.listed {
 		c.ready.remove(l)
 	}
+}
+
+// waiting is the heap for a lane whose head waits.
+func (c *class) waiting(l *lane) *dueHeap {
+	if l.untried {
+		return &c.kept
+	}
+	return &c.due
 }
 
 // turn is the class that has the next attempt; nil: nothing is ready.

@@ -122,6 +122,7 @@ func (t *term) lookUp(ctx context.Context, entries []Entry) {
 			t.Log.Debug().Err(err).Str("queue", t.Queue.String()).Msg("the edge did not say what is newest; it is asked again before each attempt")
 			return
 		}
+		t.compaction.heard(reply)
 		if c := t.compaction; !c.following {
 			c.since, c.following = reply.Version, true
 		}
@@ -152,6 +153,7 @@ func (t *term) follow(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		c.heard(reply)
 		c.since = reply.Version
 		t.supersede(ctx, reply.Newest)
 		if !reply.More {
@@ -207,15 +209,25 @@ func (t *term) replaced(ctx context.Context, e Entry, m *Message) bool {
 	place := Place{Lane: e.Lane, Route: m.Route, Kind: m.Kind}
 	reply, err := t.Journal.Newest(ctx, NewestRequest{Queue: t.Queue.Token(), Places: []Place{place}})
 	if i := slices.IndexFunc(reply.Newest, func(n Newest) bool { return n.Place == place && n.Sequence > e.since(m) }); i >= 0 {
+		t.untried(e)
 		t.settle(e, superseded(reply.Newest[i]), Result{})
 		return true
 	}
 	if !t.compaction.keepsBack(err == nil && reply.Known, t.Now()) {
 		return false
 	}
+	t.untried(e)
 	e.Next = t.Now().Add(retryPause)
 	t.x.postpone(e)
 	return true
+}
+
+// untried gives back what was taken from the budget for a retry that is not made.
+func (t *term) untried(e Entry) {
+	if e.Attempts > 0 {
+		t.Budget.Refund(t.Now())
+		t.x.repaid()
+	}
 }
 
 // since is when a message was accepted first, as a sequence: a replay brings what
@@ -225,6 +237,15 @@ func (e Entry) since(m *Message) uint64 {
 		return m.Origin
 	}
 	return e.Sequence
+}
+
+// heard ends the patience with an edge that knows, whatever it was asked.
+func (c *compaction) heard(r NewestReply) {
+	if r.Known {
+		c.mu.Lock()
+		c.unsure = time.Time{}
+		c.mu.Unlock()
+	}
 }
 
 // keepsBack says whether to wait for an edge that does not know.

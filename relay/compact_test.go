@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -185,4 +186,65 @@ func TestARenewalTellsWhatIsBeingSuperseded(t *testing.T) {
 	done()
 	told = d.request().Queues["q"]
 	require.Equal(t, []any{1, []uint64{e.Sequence}}, []any{told.Delivering, told.Underway})
+}
+
+// What is kept back was not tried: it takes nothing from the budget of retries,
+// nor waits for one that the budget has nothing for.
+func TestWhatIsKeptBackIsNoRetry(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	b := NewBudget(BudgetOptions{Percent: 0, Floor: 1})
+	x := indexOf(IndexLimits{Entries: 100, Lane: 8, Parked: 10})
+	x.budget = b
+	fail(t, x, 1, 1, now.Add(-time.Hour))
+	for b.Withdraw(now) { // it is spent
+	}
+	for i := range uint64(60) { // more than half of the index
+		x.add([]Entry{{Sequence: i + 2, Lane: fmt.Sprint(i), Route: "facts", Latest: true, Accepted: now}})
+		e, _ := x.next()
+		e.Next = now.Add(retryPause)
+		x.postpone(e)
+	}
+	require.Equal(t, 1, x.held(now), "the retry alone")
+	_, at := x.wakeDue(now)
+	require.Equal(t, now.Add(retryPause), at)
+	x.wakeDue(at)
+	for range 60 {
+		e, ok := x.next()
+		require.True(t, ok)
+		x.settle(e)
+		x.wakeDue(at)
+	}
+	_, ok := x.next()
+	require.False(t, ok)
+}
+
+// A retry that turns out to be superseded, or is kept back, costs nothing.
+func TestARetryThatIsNotMadeIsPaidBack(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for name, reply := range map[string]NewestReply{"superseded": {Newest: []Newest{{Place{Lane: "web", Route: "facts"}, 8, "it"}}}, "kept back": {}} {
+		r, e := lastLook(t, &oracle{reply: reply}, &now)
+		r.Budget = NewBudget(BudgetOptions{Floor: 1})
+		for range budgetWindow {
+			require.True(t, r.Budget.Withdraw(now))
+		}
+		e.Attempts = 1
+		require.True(t, r.replaced(t.Context(), e, &Message{Lane: "web", Route: "facts"}), name)
+		require.True(t, r.Budget.Withdraw(now), name)
+	}
+}
+
+// Two questions that were not answered, long after each other, are no reason to
+// deliver what may be replaced, when the edge has known in between.
+func TestPatienceBeginsAnewWithEveryAnswer(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	r, e := lastLook(t, &oracle{reply: NewestReply{Known: true}}, &now)
+	for _, ask := range []func(){
+		func() { r.lookUp(t.Context(), []Entry{e}) },
+		func() { r.follow(t.Context()) },
+	} {
+		require.True(t, r.compaction.keepsBack(false, now))
+		ask()
+		now = now.Add(2 * unsurePatience)
+		require.True(t, r.compaction.keepsBack(false, now))
+	}
 }

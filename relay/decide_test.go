@@ -91,6 +91,8 @@ func TestPoison(t *testing.T) {
 			class = ClassRejected
 		}
 		require.Equal(t, c.want, Decide(p, young, Result{Class: class}, decideNow, 0), "%s, %s", c.poison, c.reason)
+		damaged := Result{Class: ClassRejected, Reason: ReasonDamaged} // by the disk: no resume mends it, and to discard it would be a silent loss
+		require.Equal(t, Outcome{State: Dead, Reason: ReasonDamaged, Counted: true}, Decide(p, young, damaged, decideNow, 0), c.poison)
 		require.Equal(t, Outcome{State: Dead, Reason: ReasonMaxAge, Counted: true}, Decide(p, old, Result{Class: ClassTransient}, decideNow, 0), c.poison)
 	}
 }

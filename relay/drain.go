@@ -62,6 +62,7 @@ type Drain struct {
 	posts map[string]*post // by queue token
 	soon  time.Duration    // when to ask again
 	edge  string           // the run of the edge that answered last
+	heard uint64           // number of its last answer
 
 	silence string // what was logged last of an edge that does not answer
 	asked   time.Time
@@ -121,7 +122,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 	if d.edge != "" && d.edge != reply.Edge {
 		d.startOver()
 	}
-	d.edge = reply.Edge
+	d.edge, d.heard = reply.Edge, reply.Answer // the next request says that it was heeded
 	d.clock.set(sent, time.Now(), reply.Now)
 	for _, g := range reply.Grants {
 		p := d.post(g.Queue)
@@ -175,7 +176,7 @@ func (d *Drain) startOver() {
 
 func (d *Drain) request() LeaseRequest {
 	r := LeaseRequest{Instance: d.Instance, Session: d.Session, LongestAttempt: d.LongestAttempt,
-		Breaker: d.Gate.State(), Queues: make(map[string]DrainStatus, len(d.posts))}
+		Breaker: d.Gate.State(), Queues: make(map[string]DrainStatus, len(d.posts)), Edge: d.edge, Answer: d.heard}
 	if since, why := d.Gate.Down(); !since.IsZero() {
 		r.Down, r.DownFor = why, time.Since(since)
 	}

@@ -8,8 +8,11 @@ import "time"
 const retryTurn = 5
 
 // wake puts a lane that is due for a retry before those that are ready, when it is
-// its turn.
+// its turn. What was kept back is ready when its time has come.
 func (x *index) wake(c *class, now time.Time) {
+	for l := c.kept.popDue(now.UnixNano()); l != nil; l = c.kept.popDue(now.UnixNano()) {
+		c.ready.pushBack(l)
+	}
 	if c.ready.first != nil && c.sinceRetry < retryTurn {
 		return
 	}
@@ -46,6 +49,9 @@ func (x *index) dueAt(c *class, now time.Time) int64 {
 	}
 	if at != 0 && at <= now.UnixNano() { // it is due, and the budget has nothing
 		at = x.budget.again(now).UnixNano()
+	}
+	if k := c.kept; len(k) > 0 && (at == 0 || k[0].next < at) {
+		at = k[0].next
 	}
 	if s := c.schedule.heap; len(s) > 0 && c.extra < c.beside && (at == 0 || s[0].due < at) {
 		at = s[0].due

@@ -11,7 +11,7 @@ import (
 
 // IndexLimits bound what a drain remembers of a queue, in messages.
 type IndexLimits struct {
-	Entries int // of all lanes; each class may have half as many more beside it: scheduled, due, or taken ahead
+	Entries int // of all lanes; half as many more, and a lane's share, where lanes are read again, and each class half as many beside it: scheduled, due, or taken ahead
 	Lane    int // of one lane; the rest of it stays in the journal
 	Parked  int // lanes of a class that wait for the next attempt of their head, beyond half of Entries
 }
@@ -49,6 +49,9 @@ type index struct {
 	routeIDs map[string]uint32
 	taken    *roaring64.Bitmap // sequences that the index has or had from ahead of the cursor
 	spilled  int               // lanes that are
+	// withdrawn are the superseded messages, as far as they may be read again:
+	// two bytes at most for each since the index was empty last.
+	withdrawn *roaring64.Bitmap
 
 	told        []uint64 // urgent messages to be read ahead of the cursor
 	toldThrough uint64   // the edge's number of the last one that was told
@@ -64,7 +67,7 @@ type index struct {
 func newIndex(limits IndexLimits, cursor uint64, skip func(uint64) bool) *index {
 	beside := max(1, limits.Entries/2)
 	return &index{limits: limits, skip: skip, cursor: cursor, bulk: newClass(false, beside), urgent: newClass(true, beside),
-		waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{}, leaving: map[uint64]struct{}{}, routeIDs: map[string]uint32{}, taken: roaring64.New(),
+		waits: map[uint64]Wait{}, marks: map[uint64]mark{}, busy: map[uint64]struct{}{}, leaving: map[uint64]struct{}{}, routeIDs: map[string]uint32{}, taken: roaring64.New(), withdrawn: roaring64.New(),
 		readyC: make(chan struct{}, 1), roomC: make(chan struct{}, 1), refillsC: make(chan struct{}, 1), toldC: make(chan struct{}, 1)}
 }
 
@@ -91,6 +94,9 @@ func (x *index) add(entries []Entry) {
 	}
 	if x.spilled == 0 && !x.taken.IsEmpty() {
 		x.taken.RemoveRange(0, x.cursor+1) // nothing of it is read again
+	}
+	if x.spilled == 0 && x.entries+x.bulk.extra+x.urgent.extra == 0 {
+		x.withdrawn.Clear() // nor of this: no lane is left that could be parked with it behind its head
 	}
 }
 
@@ -200,7 +206,15 @@ func (x *index) gone(l *lane, i item) {
 	} else {
 		x.entries--
 	}
+	x.freed()
+}
+
+// freed tells those who wait for room.
+func (x *index) freed() {
 	signal(x.roomC)
+	if len(x.refills) > 0 {
+		signal(x.refillsC)
+	}
 }
 
 // enlist puts a lane where its head belongs: the ready list, or the heap until
@@ -209,11 +223,11 @@ func (x *index) enlist(l *lane) {
 	if l.busy || l.listed || l.due >= 0 || len(l.items) == 0 {
 		return
 	}
-	if next := x.waits[l.items[0].sequence].Next; next.IsZero() {
+	if w := x.waits[l.items[0].sequence]; w.Next.IsZero() {
 		l.class.ready.pushBack(l)
 	} else {
-		l.next = next.UnixNano()
-		heap.Push(&l.class.due, l)
+		l.next, l.untried = w.Next.UnixNano(), w.Attempts == 0
+		heap.Push(l.class.waiting(l), l)
 	}
 	signal(x.readyC)
 }

@@ -20,7 +20,7 @@ func TestIndexKeepsLanesInOrder(t *testing.T) {
 		m := newIndexModel(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"read": m.read, "refill": m.refill, "attempt": m.attempt, "settle": m.settle, "tell": m.tell, "read told": m.readTold,
-			"outage": m.outage, "wait": m.wait, "pass time": m.passTime, "accept": m.accept, "": m.check,
+			"outage": m.outage, "wait": m.wait, "keep back": m.keepBack, "sweep": m.sweep, "pass time": m.passTime, "accept": m.accept, "": m.check,
 		})
 		m.finish(t)
 	})
@@ -214,13 +214,44 @@ func (m *indexModel) wait(t *rapid.T) {
 	}
 }
 
+// keepBack is a wait that is no attempt.
+func (m *indexModel) keepBack(t *rapid.T) {
+	if e, ok := m.anyBusy(t); ok {
+		e.Next = m.now.Add(time.Second)
+		m.x.postpone(e)
+	}
+}
+
+// sweep settles each head that was accepted before some time, parked or not.
+func (m *indexModel) sweep(t *rapid.T) {
+	before := m.now.Add(-time.Duration(rapid.IntRange(0, 300).Draw(t, "age")) * time.Second)
+	old := func(e Entry) bool { return e.Accepted.Before(before) }
+	for again := true; again; again = m.x.unparkExpired(old) {
+		for _, l := range m.x.expired(old) {
+			for e, ok := m.x.takeExpired(l, old); ok; e, ok = m.x.takeExpired(l, old) {
+				if !slices.Contains(m.left[laneOf(e)], e.Sequence) || m.journal[e.Sequence-1].NotBefore.After(m.now) {
+					t.Fatalf("%d is found too old, and is settled or not due", e.Sequence)
+				}
+				m.settled(e)
+			}
+		}
+	}
+	for _, c := range []*class{&m.x.urgent, &m.x.bulk} {
+		for _, p := range c.parked.lanes {
+			if old(m.journal[p.head.sequence-1]) && m.journal[p.head.sequence-1].NotBefore.IsZero() && c.extra < c.beside {
+				t.Fatalf("%d is too old, parked and not found", p.head.sequence)
+			}
+		}
+	}
+}
+
 func (m *indexModel) passTime(t *rapid.T) {
 	m.now = m.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second)
 }
 
 func (m *indexModel) check(t *rapid.T) {
 	free, _ := m.x.room()
-	if free < -m.limits.Lane*6 {
+	if free <= -max(1, m.limits.Entries/2)-m.limits.Lane {
 		t.Fatalf("the index holds %d more than its bound", -free)
 	}
 	for _, c := range []*class{&m.x.urgent, &m.x.bulk} {

@@ -17,6 +17,8 @@ type lane struct {
 	listed bool  // in the class's ready list
 	due    int   // place in the heap of waiting lanes, -1: none
 
+	untried bool // the head waits, and was not attempted yet
+
 	before, after *lane // in the ready list
 
 	// spilled is the first sequence of this lane that was left in the journal

@@ -18,6 +18,11 @@ type LeaseRequest struct {
 	Down           string                 `json:"down,omitempty"`        // why the circuit is not closed
 	DownFor        time.Duration          `json:"down_for_ns,omitempty"` // how long it has not been: clocks may differ
 	Queues         map[string]DrainStatus `json:"queues,omitempty"`      // by queue token
+
+	// Edge and Answer are those of the last reply that the drain has done as it
+	// says. Another one may have been lost on the way to it.
+	Edge   string `json:"edge,omitempty"`
+	Answer uint64 `json:"answer,omitempty"`
 }
 
 // DrainStatus is what operators see of a queue that is being drained.
@@ -41,7 +46,8 @@ type LeaseReply struct {
 	Edge string    `json:"edge"`
 	Now  time.Time `json:"now"` // by the edge's clock, which counts
 	// Run is its number, which says what an event of the drain is about (runs).
-	Run uint64 `json:"run,omitempty"`
+	Run    uint64 `json:"run,omitempty"`
+	Answer uint64 `json:"answer,omitempty"` // its number, ascending
 }
 
 // Grant is one queue, and whether the drain holds it.

@@ -103,6 +103,7 @@ func (j *modelJournal) Message(_ context.Context, sequence uint64) (*Message, er
 		return nil, errFault
 	}
 	m := j.w.messages[sequence-1].Message
+	m.Run = uint64(j.w.run)
 	return &m, nil
 }
 
@@ -161,6 +162,13 @@ func (j *modelJournal) Newest(_ context.Context, r NewestRequest) (NewestReply, 
 			reply.Newest = append(reply.Newest, Newest{place, m.Sequence, m.ID})
 		}
 	}
+	for _, n := range reply.Newest {
+		for _, m := range j.w.messages[:n.Sequence-1] {
+			if n.Place == (Place{Lane: m.lane, Route: m.Route}) {
+				j.w.replaced[m.Sequence] = true
+			}
+		}
+	}
 	return reply, nil
 }
 
@@ -183,15 +191,19 @@ func (w *world) newer(m *modelMessage, before time.Time) *modelMessage {
 }
 
 // accept stores a message.
-func (w *world) accept(lane, route, from string) *modelMessage {
+func (w *world) accept(lane, route, from string, times func(*Message)) *modelMessage {
 	m := &modelMessage{Message: Message{Queue: w.queue, Route: route, Lane: lane, Received: time.Now(), Stored: time.Now(),
 		Sequence: uint64(len(w.messages) + 1), ReplayedFrom: from}}
 	m.ID = KeyedID(w.queue, fmt.Sprint(m.Sequence))
 	m.lane = LaneToken(lane, m.ID)
+	times(&m.Message)
+	if m.Urgent {
+		w.urgent = append(w.urgent, m.Sequence)
+	}
 	w.messages = append(w.messages, m)
 	close(w.arrived)
 	w.arrived = make(chan struct{})
-	w.note("accept %d lane %s route %s%s", m.Sequence, lane, route, from)
+	w.note("accept %d lane %s route %s%s%s", m.Sequence, lane, route, from, m.times())
 	return m
 }
 
@@ -203,6 +215,10 @@ func (w *world) record(e Event) {
 		w.ended[e.Sequence] = true
 	}
 	w.note("event %d %s %s attempt %d", e.Sequence, e.State, e.Reason, e.Attempt)
+	if e.Pause && w.paused.IsZero() && w.ledger().State(e.Sequence) == Waiting {
+		w.note("paused for %d", e.Sequence)
+		w.paused = e.Recorded
+	}
 }
 
 // ledger adds up all events.

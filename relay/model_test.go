@@ -38,7 +38,7 @@ func TestTheWorkerAgainstItsModel(t *testing.T) {
 		})
 	}
 	if *modelSeeds >= 100 { // the runs must have been about something
-		for _, state := range []State{Delivered, Dead, Superseded, Discarded} {
+		for _, state := range []State{Delivered, Dead, Superseded, Discarded, Cancelled} {
 			require.Positive(t, seen[state], state)
 		}
 		t.Logf("settled in all: %v", seen)
@@ -54,7 +54,7 @@ func (w *world) live(chance *rand.Rand) {
 	running := map[string]*process{"one": w.start("one")}
 	for range 20 + chance.IntN(40) {
 		machine := machines[chance.IntN(2)]
-		switch what := chance.IntN(100); {
+		switch what := chance.IntN(106); {
 		case what < 55:
 			w.acceptSome(chance)
 		case what < 63 && running[machine] != nil:
@@ -87,11 +87,11 @@ func (w *world) acceptSome(chance *rand.Rand) {
 	defer w.mu.Unlock()
 	for range 1 + chance.IntN(6) {
 		lane := []string{"a", "b", "c", "d", ""}[chance.IntN(5)]
-		route := []string{"report", "report", "report", "short", "poison", "facts", "facts"}[chance.IntN(7)]
+		route := []string{"report", "report", "report", "short", "poison", "facts", "facts", "pausing", "shrug"}[chance.IntN(9)]
 		if w.alone != nil && route == "report" && chance.IntN(2) == 0 {
 			route = "once"
 		}
-		w.accept(lane, route, "")
+		w.accept(lane, route, "", someTimes(chance))
 	}
 }
 
@@ -114,8 +114,10 @@ func (w *world) happens(what int) {
 		w.barrier()
 	case what < 92:
 		w.powerCut()
-	default:
+	case what < 100:
 		w.tend(what%2 == 0)
+	default:
+		w.takeBack(what)
 	}
 }
 
@@ -128,7 +130,7 @@ func (w *world) tend(replay bool) {
 	m := w.messages[dead[0]-1]
 	e := Event{Sequence: m.Sequence, ID: m.ID, State: Discarded, Reason: ReasonOperator}
 	if replay {
-		e = Event{Sequence: m.Sequence, ID: m.ID, State: Superseded, Reason: ReasonReplayed, Link: w.accept(m.Lane, "report", m.ID).ID}
+		e = Event{Sequence: m.Sequence, ID: m.ID, State: Superseded, Reason: ReasonReplayed, Link: w.accept(m.Lane, "report", m.ID, func(*Message) {}).ID}
 	}
 	w.record(e)
 	w.barrier()
@@ -150,7 +152,7 @@ func (w *world) recover(running map[string]*process) {
 	for _, p := range running {
 		p.cut = false
 	}
-	w.down, w.paused = false, time.Time{}
+	w.down, w.paused, w.well = false, time.Time{}, true
 	w.note("all is well again")
 }
 
@@ -160,6 +162,7 @@ func (w *world) settle() {
 	for range 90 {
 		w.mu.Lock()
 		pending := w.ledger().Counts(uint64(len(w.messages))).Pending
+		w.paused = time.Time{} // a message may have paused the queue
 		w.mu.Unlock()
 		if pending == 0 {
 			return
@@ -177,8 +180,8 @@ func (w *world) judge() {
 	settled := map[uint64]int{}
 	last := map[uint64]Event{}
 	for _, e := range w.events {
-		operator := e.Reason == ReasonReplayed || e.Reason == ReasonOperator
-		if !operator && e.Attempt < last[e.Sequence].Attempt && w.excused[e.Sequence] == 0 {
+		operator := e.Reason == ReasonReplayed || e.Reason == ReasonOperator && e.State == Discarded
+		if !operator && e.State != Cancelled && e.Attempt < last[e.Sequence].Attempt && w.excused[e.Sequence] == 0 {
 			w.wrong("attempt %d of %d is recorded after attempt %d", e.Attempt, e.Sequence, last[e.Sequence].Attempt)
 		}
 		if !e.State.Settled() {
@@ -240,9 +243,11 @@ func (w *world) judgeOne(m *modelMessage, state State, settled int, e Event) {
 		w.wrong("the destination has got %d, which is %s", m.Sequence, state)
 	case state == Dead && e.Reason == ReasonMaxAttempts && w.tries[m.Sequence] < modelPolicy(m.Route).MaxAttempts:
 		w.wrong("%d is dead after %d attempts", m.Sequence, w.tries[m.Sequence])
-	case w.failed[m.Sequence] > modelPolicy(m.Route).MaxAttempts+more:
+	case m.Route != "pausing" && w.failed[m.Sequence] > modelPolicy(m.Route).MaxAttempts+more:
 		w.wrong("%d was tried %d times with an error", m.Sequence, w.failed[m.Sequence])
-	case state == Dead && (e.Reason == ReasonExpired || e.Reason == ReasonMaxAge) && e.Recorded.Sub(m.Stored) < modelPolicy(m.Route).MaxAge:
+	case state == Dead && (e.Reason == ReasonExpired || e.Reason == ReasonMaxAge) && e.Recorded.Before(m.end()):
 		w.wrong("%d is dead at an age of %s", m.Sequence, e.Recorded.Sub(m.Stored))
+	case state == Dead && (m.Route == "shrug" || m.Route == "pausing") && (e.Reason == ReasonMaxAttempts || e.Reason == ReasonRejected):
+		w.wrong("%d is dead, and its route has another end for it", m.Sequence)
 	}
 }

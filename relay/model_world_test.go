@@ -27,6 +27,7 @@ type world struct {
 	events   []Event
 	safe     int // events behind a barrier
 	run      int // of the edge
+	answers  uint64
 	lease    Lease
 	paused   time.Time // zero: it is not
 	down     bool      // the destination
@@ -41,6 +42,12 @@ type world struct {
 	trace    []string
 	begun    time.Time
 	number   int
+
+	urgent []uint64   // in the order in which the edge tells of them
+	hold   *modelHold // nil: there is none
+	well   bool       // no trouble is made any more
+
+	replaced map[uint64]bool // a drain was told of a newer one, whatever became of that since
 
 	alone *modelDeliveries // the record of the one machine that there is; nil: there are two, and none is kept
 }
@@ -66,7 +73,7 @@ type process struct {
 
 func newWorld(seed uint64) *world {
 	return &world{seed: seed, queue: Queue{"default", "foreman"}, arrived: make(chan struct{}), tries: map[uint64]int{}, failed: map[uint64]int{},
-		underway: map[string]uint64{}, excused: map[uint64]int{}, ended: map[uint64]bool{}, begun: time.Now()}
+		underway: map[string]uint64{}, excused: map[uint64]int{}, ended: map[uint64]bool{}, replaced: map[uint64]bool{}, begun: time.Now()}
 }
 
 // chance is in [0, 1).
@@ -105,6 +112,10 @@ func modelPolicy(route string) Policy {
 		return p.Expiring(5 * time.Minute)
 	case "once":
 		return p.Once()
+	case "pausing":
+		p.OnPoison = PoisonPause
+	case "shrug":
+		p.OnPoison = PoisonDiscard
 	}
 	return p
 }
@@ -125,7 +136,7 @@ func (w *world) start(machine string) *process {
 	options.Concurrency = 3
 	var draws uint64
 	d := NewDrain(DrainOptions{Instance: machine, Session: fmt.Sprint(p.number), LongestAttempt: modelAttempt, StopTimeout: 3 * time.Second,
-		Registrar: &modelRegistrar{w, p}, Journal: func(Queue) (Journal, error) { return &modelJournal{w: w, p: p}, nil },
+		Registrar: &modelRegistrar{w: w, p: p}, Journal: func(Queue) (Journal, error) { return &modelJournal{w: w, p: p}, nil },
 		Destination: destination, Gate: NewGate(options, destination.Probe), Policy: modelPolicy, Limits: IndexLimits{Entries: 12, Lane: 4, Parked: 3}, Budget: NewBudget(DefaultBudgetOptions()),
 		Now: time.Now, Log: zerolog.Nop(), Jitter: func() float64 {
 			w.mu.Lock()
@@ -196,8 +207,9 @@ func (p *process) linked() error {
 
 // modelRegistrar is the edge's side of the leases: the real verdicts.
 type modelRegistrar struct {
-	w *world
-	p *process
+	w     *world
+	p     *process
+	calls uint64
 }
 
 func (r *modelRegistrar) Lease(_ context.Context, request LeaseRequest) (LeaseReply, error) {
@@ -211,8 +223,23 @@ func (r *modelRegistrar) Lease(_ context.Context, request LeaseRequest) (LeaseRe
 		r.w.note("epoch %d for drain %s, wait %s", next.Epoch, next.Session, wait)
 	}
 	r.w.lease = next
-	return LeaseReply{TTL: LeaseTTL, Edge: fmt.Sprint(r.w.run), Grants: []Grant{{Queue: r.w.queue, Granted: granted,
-		Epoch: next.Epoch, Wait: wait, Paused: !r.w.paused.IsZero()}}}, nil
+	r.w.answers++
+	heeded := uint64(0)
+	if request.Edge == fmt.Sprint(r.w.run) {
+		heeded = request.Answer
+	}
+	g := Grant{Queue: r.w.queue, Granted: granted, Epoch: next.Epoch, Wait: wait, Paused: !r.w.paused.IsZero()}
+	if granted {
+		status := request.Queues[r.w.queue.Token()]
+		g.Hold = r.w.heed(request.Session, heeded, status)
+		r.w.tellUrgent(&g, status)
+	}
+	r.calls++
+	if r.w.chance("lease", r.p.number, r.calls) < 0.05 {
+		r.w.note("drain %d gets no answer about its lease", r.p.number)
+		return LeaseReply{}, errFault
+	}
+	return LeaseReply{TTL: LeaseTTL, Edge: fmt.Sprint(r.w.run), Run: uint64(r.w.run), Answer: r.w.answers, Grants: []Grant{g}}, nil
 }
 
 // modelDestination answers as the seed says.
@@ -233,7 +260,7 @@ func (d *modelDestination) Probe(context.Context) error {
 // Deliver takes its time; what the destination gets, it gets at the end of it.
 func (d *modelDestination) Deliver(ctx context.Context, m *Message) Result {
 	d.w.mu.Lock()
-	lane := d.w.messages[m.Sequence-1].lane
+	lane := d.w.messages[m.Sequence-1].ordered()
 	d.w.tries[m.Sequence]++
 	answer := d.w.chance("answer", m.Sequence, uint64(d.w.tries[m.Sequence]))
 	slow := d.w.chance("slow", m.Sequence, uint64(d.w.tries[m.Sequence]))
@@ -262,7 +289,7 @@ func (d *modelDestination) Deliver(ctx context.Context, m *Message) Result {
 }
 
 func (d *modelDestination) answer(m *Message, lane string, answer float64) Result {
-	poison := m.Route == "poison"
+	poison := m.Route == "poison" || m.Route == "shrug"
 	switch {
 	case d.w.down:
 		return Result{Class: ClassUnavailable, Reason: ReasonUnavailable, Confirmed: ClassTransient}
@@ -295,6 +322,9 @@ func (d *modelDestination) enter(sequence uint64, lane string) {
 	if d.w.ledger().Settled(sequence) && d.w.excused[sequence] == 0 { // a drain that was cut off may have recorded it just now
 		d.w.wrong("%d is attempted, and is settled", sequence)
 	}
+	if m := d.w.messages[sequence-1]; m.NotBefore.After(time.Now()) || !m.Expires.IsZero() && m.Expires.Before(time.Now()) {
+		d.w.wrong("%d is attempted at a wrong time:%s", sequence, m.times())
+	}
 	if n := d.w.newer(d.w.messages[sequence-1], time.Now()); n != nil && !d.p.severed {
 		d.w.wrong("%d is attempted, and %d is newer", sequence, n.Sequence)
 	}
@@ -321,7 +351,7 @@ func (w *world) arrive(sequence uint64, lane string) {
 	w.note("the destination gets %d", sequence)
 	w.got = append(w.got, arrival{sequence, lane, time.Now()})
 	for _, m := range w.messages[:sequence-1] {
-		if m.lane == lane && !w.ended[m.Sequence] && !w.has(m.Sequence) && w.newer(m, time.Now().Add(1)) == nil {
+		if m.ordered() == lane && m.NotBefore.IsZero() && w.messages[sequence-1].NotBefore.IsZero() && !w.ended[m.Sequence] && !w.has(m.Sequence) && !w.replaced[m.Sequence] && w.newer(m, time.Now().Add(1)) == nil {
 			w.wrong("the destination gets %d before %d, which is not settled", sequence, m.Sequence)
 		}
 	}

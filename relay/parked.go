@@ -38,7 +38,7 @@ func (x *index) crowded(c *class) bool {
 // relieve parks a lane that waits in a crowded index.
 func (x *index) relieve(l *lane) {
 	c := l.class
-	if l.due < 0 || !x.crowded(c) || len(c.parked.lanes) >= x.limits.Parked || !x.parkable(l) {
+	if l.due < 0 || l.untried || !x.crowded(c) || len(c.parked.lanes) >= x.limits.Parked || !x.parkable(l) {
 		return
 	}
 	c.delist(l)
@@ -57,7 +57,8 @@ func (x *index) relieve(l *lane) {
 	}
 	delete(c.lanes, l.token)
 	c.parked.add(p)
-	signal(x.roomC)
+	signal(x.readyC) // there may be something due that had no room beside the others
+	x.freed()
 }
 
 // parkable: what the lane holds behind its head the journal gives back. It would

@@ -147,3 +147,47 @@ func TestAParkedLaneIsSmall(t *testing.T) {
 	require.GreaterOrEqual(t, each, uint64(60), "it was measured")
 	runtime.KeepAlive(x)
 }
+
+// After an outage the backlogs of many parked lanes are read again, each when its
+// head has gone; all together they stay within the bound as well.
+func TestTheBacklogsOfParkedLanesStayWithinTheBound(t *testing.T) {
+	const lanes, each = 50, 8
+	now := time.Unix(1e9, 0)
+	limits := IndexLimits{Entries: 64, Lane: 16, Parked: 1000}
+	x := indexOf(limits)
+	fail(t, x, 1, lanes, now)
+	for i := range uint64(lanes * each) {
+		free, _ := x.room()
+		require.Positive(t, free)
+		x.add([]Entry{{Sequence: lanes + 1 + i, Lane: fmt.Sprint("lane ", 1+i%lanes), Accepted: now}})
+	}
+	now = now.Add(24 * time.Hour)
+	settled := 0
+	refill := func() {
+		for r, ok := x.nextRefill(); ok; r, ok = x.nextRefill() {
+			var entries []Entry
+			for s := r.from; s <= r.through && len(entries) < limits.Lane; s++ {
+				if fmt.Sprint("lane ", 1+(s-lanes-1)%lanes) == r.lane {
+					entries = append(entries, Entry{Sequence: s, Lane: r.lane, Accepted: now})
+				}
+			}
+			x.refilled(r, entries)
+			require.Less(t, x.entries, limits.Entries*3/2+limits.Lane)
+		}
+	}
+	for x.wakeDue(now); ; x.wakeDue(now) {
+		e, ok := x.next()
+		if !ok {
+			break
+		}
+		x.settle(e)
+		settled++
+		select {
+		case <-x.refillsC: // as the term waits for it
+			refill()
+		default:
+		}
+	}
+	require.Equal(t, lanes*(each+1), settled)
+	require.Zero(t, x.spilled+x.entries+x.bulk.extra+len(x.bulk.lanes)+len(x.bulk.parked.lanes))
+}

@@ -17,10 +17,12 @@ type refillRequest struct {
 	from, through uint64
 }
 
+// nextRefill takes up a lane to be read again, while there is room for its share.
+// The reader leaves half as much as it may have to these.
 func (x *index) nextRefill() (refillRequest, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.refills) == 0 {
+	if len(x.refills) == 0 || x.entries >= x.limits.Entries+max(1, x.limits.Entries/2) {
 		return refillRequest{}, false
 	}
 	l := x.refills[0]
@@ -46,7 +48,7 @@ func (x *index) refilled(r refillRequest, entries []Entry) {
 		x.spilled--
 	}
 	for _, e := range entries { // what is scheduled was never left to its lane
-		if e.NotBefore.IsZero() && !x.skip(e.Sequence) && !x.taken.Contains(e.Sequence) {
+		if e.NotBefore.IsZero() && !x.skip(e.Sequence) && !x.taken.Contains(e.Sequence) && !x.withdrawn.Contains(e.Sequence) {
 			x.append(l, e)
 		}
 	}

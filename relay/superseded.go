@@ -49,6 +49,7 @@ func (x *index) withdrawFrom(l *lane, n Newest, route uint32) []Entry {
 			return false
 		}
 		gone = append(gone, x.entry(l, i))
+		x.withdrawn.Add(i.sequence) // where its lane is parked, the journal is read again from behind the head
 		x.gone(l, i)
 		return true
 	})

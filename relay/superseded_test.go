@@ -17,11 +17,11 @@ func TestIndexLosesNothingButWhatIsSuperseded(t *testing.T) {
 		m := supersedingModel{newIndexModel(t)}
 		t.Repeat(map[string]func(*rapid.T){
 			"read": m.read, "refill": m.refill, "attempt": m.attempt, "settle": m.settle, "outage": m.outage, "wait": m.wait,
-			"pass time": m.passTime, "accept": m.accept, "supersede": m.supersede, "": m.check,
+			"keep back": m.keepBack, "sweep": m.sweep, "tell": m.tell, "read told": m.readTold, "pass time": m.passTime, "accept": m.accept, "supersede": m.supersede, "": m.check,
 		})
 		m.finish(t)
-		if len(m.x.marks) != 0 {
-			t.Fatalf("an empty queue leaves %d marks in the index", len(m.x.marks))
+		if len(m.x.marks) != 0 || !m.x.withdrawn.IsEmpty() {
+			t.Fatalf("an empty queue leaves %d marks and %d withdrawn in the index", len(m.x.marks), m.x.withdrawn.GetCardinality())
 		}
 	})
 }
@@ -92,4 +92,37 @@ func TestALaneGoesOnWhenItsWaitingHeadIsSuperseded(t *testing.T) {
 		require.Equal(t, want, e.Sequence)
 		x.settle(e)
 	}
+}
+
+// What was superseded behind a head that waits does not come back when the lane
+// is parked and read again from the journal.
+func TestWhatIsSupersededStaysSoInAParkedLane(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	x := indexOf(IndexLimits{Entries: 6, Lane: 6, Parked: 1})
+	lane := []Entry{{Sequence: 1, Lane: "a", Route: "report"}, {Sequence: 2, Lane: "a", Route: "report"},
+		{Sequence: 3, Lane: "a", Route: "facts", Latest: true}, {Sequence: 4, Lane: "a", Route: "facts", Latest: true}}
+	x.add(lane)
+	e, _ := x.next()
+	require.Len(t, x.withdraw(Newest{Place: Place{Lane: "a", Route: "facts"}, Sequence: 4}), 1)
+	x.add(nil)
+	e.Attempts, e.Failures, e.Next = 1, 1, now
+	x.add([]Entry{{Sequence: 5, Lane: "b"}})
+	x.postpone(e)
+	require.Len(t, x.bulk.parked.lanes, 1)
+	var got []uint64
+	for x.wakeDue(now); ; x.wakeDue(now) {
+		if r, ok := x.nextRefill(); ok {
+			x.refilled(r, lane[r.from-1:r.through-1])
+		}
+		e, ok := x.next()
+		if !ok {
+			break
+		}
+		got = append(got, e.Sequence)
+		x.settle(e)
+	}
+	slices.Sort(got)
+	require.Equal(t, []uint64{1, 2, 4, 5}, got)
+	x.add(nil)
+	require.True(t, x.withdrawn.IsEmpty())
 }

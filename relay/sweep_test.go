@@ -171,3 +171,38 @@ func TestAPausedTermSweeps(t *testing.T) {
 		require.Equal(t, []uint64{1, 3}, gone)
 	})
 }
+
+// What a term takes up just after it was ended it leaves alone, also what is to be
+// settled without an attempt: the edge was told that nothing is under way, and may
+// be settling it itself.
+func TestATermThatWasEndedSettlesNothing(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for name, settle := range map[string]func(*term, Entry){
+		"an attempt": func(s *term, e Entry) {
+			p, err := s.Gate.Acquire(t.Context(), s.Queue)
+			require.NoError(t, err)
+			s.attempt(t.Context(), e, p)
+			s.Gate.Done(p)
+		},
+		"a sweep": func(s *term, e Entry) { s.expire(t.Context(), e) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := false
+			j := &sweptJournal{entries: tooOldEntries(1, now)}
+			s := sweptTerm(j, now, func() bool { return !ended })
+			s.Gate = NewGate(DefaultGateOptions(), func(context.Context) error { return nil })
+			s.Knows = func(string) bool { return false }
+			e, ok := s.x.next()
+			require.True(t, ok)
+			ended = true
+			settle(s, e)
+			require.Empty(t, j.events())
+			require.Empty(t, s.x.busy)
+			ended = false
+			e, ok = s.x.next()
+			require.True(t, ok)
+			settle(s, e)
+			require.Len(t, j.events(), 1)
+		})
+	}
+}

@@ -180,7 +180,7 @@ func (e *Explanation) paused(time.Time) (by, because, next, do string) {
 			text += ": " + p.Reason
 		}
 	}
-	return BlockedByPause, text + ".", "Nothing until the queue is resumed.", "Resume the queue: foreman-relay queue resume " + ShellWord(e.queueName())
+	return BlockedByPause, text + ".", "No attempt until the queue is resumed.", "Resume the queue: foreman-relay queue resume " + ShellWord(e.queueName())
 }
 
 func (e *Explanation) noDrain(time.Time) (by, because, next, do string) {

@@ -92,7 +92,7 @@ func TestExplain(t *testing.T) {
 			q.Paused, q.Pause = true, &Pause{At: *ago(time.Minute), By: "me", Reason: "upgrade"}
 		})},
 			"Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.", []string{"The queue A B/foreman is paused by me since 2026-11-24 07:59:00 UTC: upgrade."},
-			[]string{BlockedByPause}, "Nothing until the queue is resumed.", "Resume the queue: foreman-relay queue resume 'A B/foreman'"},
+			[]string{BlockedByPause}, "No attempt until the queue is resumed.", "Resume the queue: foreman-relay queue resume 'A B/foreman'"},
 		"no drain": {Case{Message: message(Queued), Queue: queue(func(q *QueueStatus) { q.Drain, q.Breaker = "", "unknown" })},
 			"Accepted at 2026-11-24 07:00:00 UTC and not delivered yet.", []string{"Nobody holds the lease of the queue A B/foreman: no drain is connected."},
 			[]string{BlockedByNoDrain}, "Nothing until a drain takes the queue's lease.",

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -251,7 +252,7 @@ func (t *term) recallAll(entries []Entry) {
 }
 
 // readTold reads the urgent messages that the edge has told of, ahead of the
-// reader. One that cannot be read now comes with the reader.
+// reader. One that cannot be read at all comes with the reader.
 func (t *term) readTold(ctx context.Context) {
 	for ctx.Err() == nil {
 		sequence, ok := t.x.nextTold()
@@ -262,9 +263,8 @@ func (t *term) readTold(ctx context.Context) {
 			}
 			continue
 		}
-		m, err := t.Journal.Message(ctx, sequence)
-		if err != nil {
-			t.Log.Debug().Err(err).Str("queue", t.Queue.String()).Uint64("sequence", sequence).Msg("an urgent message is not read ahead")
+		m := t.told(ctx, sequence)
+		if m == nil {
 			continue
 		}
 		e := Entry{Sequence: sequence, Lane: LaneToken(m.Lane, m.ID), Route: m.Route, Accepted: m.Stored,
@@ -272,6 +272,22 @@ func (t *term) readTold(ctx context.Context) {
 		t.recall(&e)
 		t.x.takeAhead(e)
 		t.offer(ctx, []Entry{e})
+	}
+}
+
+// told reads an urgent message, again and again while the broker is away: those
+// behind it in its lane must not be taken before it. nil: the reader has it, or
+// will make a dead letter of it.
+func (t *term) told(ctx context.Context, sequence uint64) *Message {
+	for {
+		m, err := t.Journal.Message(ctx, sequence)
+		if err == nil {
+			return m
+		}
+		t.Log.Debug().Err(err).Str("queue", t.Queue.String()).Uint64("sequence", sequence).Msg("an urgent message is not read ahead")
+		if errors.Is(err, ErrMissing) || errors.Is(err, ErrEnvelope) || !t.x.isAhead(sequence) || !sleep(ctx, retryPause) {
+			return nil
+		}
 	}
 }
 

@@ -12,6 +12,19 @@ const maxPuppet = 4 << 20
 // its size. Installing an editor makes one of 174 kB.
 const maxAnsible = 4 << 20
 
+// MostBody is the largest body that a route may be made to take, in bytes; 0 is no
+// bound of its own. What converting it takes is a multiple of it.
+func MostBody(route string) int64 {
+	switch route {
+	case "puppet":
+		return maxPuppet
+	case "ansible":
+		return maxAnsible
+	default:
+		return 0
+	}
+}
+
 const hostReportsPath = "/api/v2/host_reports"
 
 // hostReportRoutes take host reports as Foreman has them, and the reports that
