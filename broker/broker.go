@@ -35,6 +35,9 @@ type Options struct {
 	// Routes say what may be changed in a letter that is replayed; none: headers
 	// that travel in any case, and bodies.
 	Routes []relay.Route
+	// Buried is told of every new dead letter, without its body, and of the id of
+	// the request that its message came with; nil: nobody is. It must not wait.
+	Buried func(l relay.DeadLetter, requestID string)
 
 	Log zerolog.Logger
 

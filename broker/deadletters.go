@@ -45,7 +45,21 @@ func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event, h *rela
 	if err != nil {
 		return fmt.Errorf("bury %s: %w", e.ID, err)
 	}
+	b.tellBuried(&stored{header: msg.Header, data: s.data, at: e.Recorded})
 	return nil
+}
+
+// tellBuried tells of a letter that was made.
+func (b *Broker) tellBuried(s *stored) {
+	if b.options.Buried == nil {
+		return
+	}
+	l, m, err := s.letter()
+	if err != nil { // kept all the same; whoever lists it is told what is wrong with it
+		return
+	}
+	l.Body = nil
+	b.options.Buried(l, m.RequestID)
 }
 
 // deathOf is the death that an event tells. One that no answer led to, for

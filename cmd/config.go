@@ -34,6 +34,7 @@ type Config struct {
 	Broker        Broker      `yaml:"broker" json:"broker"`
 	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
 	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
+	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
 
 	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
@@ -132,7 +133,7 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget := relay.DefaultBudgetOptions()
 	return Config{
-		Routes: map[string]RouteConfig{},
+		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(),
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,

@@ -67,6 +67,14 @@ func drainSettings() []setting {
 	}, foremanSettings)
 }
 
+// registerSettings are the flags of `register`.
+func registerSettings() []setting {
+	return slices.Concat([]setting{
+		{"name", "NAME", "name of this relay among Foreman's smart proxies", func(c *Config) any { return &c.SmartProxy.Name }},
+		{"url", "URL", "where Foreman reaches the edge", func(c *Config) any { return &c.SmartProxy.URL }},
+	}, foremanSettings[:2])
+}
+
 // addSettings makes the flags; their defaults are those of the configuration.
 func addSettings(f *pflag.FlagSet, settings []setting) {
 	f.String("config", "", "configuration `FILE`, YAML")
@@ -142,7 +150,7 @@ func setFromEnv(flags *pflag.FlagSet, env []string) error {
 // knownVariable: one environment may serve several commands.
 func knownVariable(rest string) bool {
 	name := strings.ToLower(strings.ReplaceAll(rest, "_", "-"))
-	return name == "config" || slices.ContainsFunc(slices.Concat(serveSettings(), drainSettings()), func(s setting) bool { return s.flag == name })
+	return name == "config" || name == credentialsFlag || slices.ContainsFunc(slices.Concat(serveSettings(), drainSettings(), registerSettings()), func(s setting) bool { return s.flag == name })
 }
 
 // variable looks up a variable of an environment given as a list.

@@ -49,7 +49,7 @@ func (p *program) root() *cobra.Command {
 		return usage(fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath()))
 	})
 	root.AddCommand(serveCommand(p), drainCommand(p), queueCommand(p), messageCommand(p), dlqCommand(p), enqueueCommand(p), importCommand(p), auditCommand(p),
-		doctorCommand(p), configCommand(p), pkiCommand(p), completionCommand(p), versionCommand(p))
+		doctorCommand(p), registerCommand(p), configCommand(p), pkiCommand(p), completionCommand(p), versionCommand(p))
 	return root
 }
 
@@ -94,13 +94,18 @@ func takesFrom(least, most int, what string) cobra.PositionalArgs {
 
 // operatorFlags are shared by every command that asks a running relay.
 func operatorFlags(c *cobra.Command) {
+	c.Flags().String("admin-socket", "", "admin socket of the relay, a `PATH` (default: that of a serve started with nothing given)")
+	outputFlags(c, 30*time.Second)
+}
+
+// outputFlags are about what is printed, and how long a call may take.
+func outputFlags(c *cobra.Command, timeout time.Duration) {
 	f := c.Flags()
-	f.String("admin-socket", "", "admin socket of the relay, a `PATH` (default: that of a serve started with nothing given)")
 	f.StringP("output", "o", asTable, "`FORMAT`: "+strings.Join(outputs[:], ", "))
 	f.Bool("no-headers", false, "leave the headers of a table or of csv out")
 	f.BoolP("quiet", "q", false, "print ids or names only, as --output name")
 	f.String("color", "auto", "colour tables: `WHEN` is auto (on a terminal, unless NO_COLOR is set), always or never")
-	f.Duration("timeout", 30*time.Second, "give up after this `TIME`; of several calls, each")
+	f.Duration("timeout", timeout, "give up after this `TIME`; of several calls, each")
 	complete(c, "output", known(outputs[:]))
 	complete(c, "color", known(colorChoices[:]))
 }

@@ -57,6 +57,7 @@ type server struct {
 	foreman  *foreman.Client // nil: delivered elsewhere
 	drain    *relay.Drain    // nil: as above
 	listener net.Listener
+	proxyLog *handlers.ProxyLog
 	failed   chan error // a server that ended by itself
 }
 
@@ -69,7 +70,7 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	if err := c.check(); err != nil {
 		return err
 	}
-	s := &server{config: c, log: newLog(c.Log, stderr), registry: prometheus.NewRegistry(), failed: make(chan error, 4)}
+	s := &server{config: c, log: newLog(c.Log, stderr), registry: prometheus.NewRegistry(), proxyLog: handlers.NewProxyLog(time.Now), failed: make(chan error, 4)}
 	if c.Foreman.URL != "" { // a wrong one is told before anything is made
 		var err error
 		if s.foreman, err = newForeman(c); err != nil {
@@ -121,7 +122,7 @@ func (s *server) openBroker(ctx context.Context) error {
 	}
 	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
-		Routes:       c.routes(),
+		Routes: c.routes(), Buried: s.proxyLog.Buried,
 		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Log: s.log}
 	if c.Broker.Listen != "" {
 		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
@@ -138,7 +139,7 @@ func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := c.routes()
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		Pass: s.pass(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil
 }
 

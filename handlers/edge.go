@@ -29,6 +29,7 @@ type EdgeOptions struct {
 	Organization string // of the host-facing routes
 	Routes       []relay.Route
 	Pass         PassOptions
+	SmartProxy   SmartProxyOptions
 	Policy       relay.Policy // of messages of no route; zero: DefaultPolicy
 	MaxBody      int64        // bytes; a route's own limit may be lower
 	BodyTimeout  time.Duration
@@ -67,6 +68,7 @@ func NewEdge(o EdgeOptions) *Edge {
 		}
 	}
 	e.addPasses()
+	e.addSmartProxy()
 	e.echo.POST("/relay/v1/queues/:organization/:destination/messages", e.generic).Name = genericRoute
 	e.echo.GET("/relay/v1/messages/:id", e.status).Name = "status"
 	addHealth(e.echo, o.Intake)

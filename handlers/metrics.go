@@ -125,6 +125,8 @@ func (e *Edge) routeName(c echo.Context) string {
 		return genericRoute
 	case "/relay/v1/messages/:id":
 		return "status"
+	case "/features", "/v2/features", "/version", "/logs":
+		return "smart_proxy"
 	case "/livez", "/readyz":
 		return "health"
 	default:

@@ -123,19 +123,28 @@ func (s *Server) process(r *http.Request, doc map[string]any, rule Rule) answer 
 	return e.serve(s, r, doc, rule)
 }
 
-// post checks what every POST of the API demands: JSON, said and meant. Encoded
-// bodies are not decoded.
+// post processes a POST of the API that brings JSON.
 func (s *Server) post(r *http.Request, doc map[string]any, add func(map[string]any) answer) answer {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" {
-		return answer{status: http.StatusUnsupportedMediaType, body: map[string]any{"error": map[string]string{"message": "Media type in 'Content-Type' must be 'application/json'"}}}
-	}
-	if doc == nil {
-		return answer{status: http.StatusBadRequest, body: map[string]any{"status": 400, "error": "There was a problem in the JSON you submitted: unexpected token"}}.beforeHeaders()
+	if refused := checkJSON(r, doc); refused != nil {
+		return *refused
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return add(doc)
+}
+
+// checkJSON checks what every POST and PUT of the API demands: JSON, said and
+// meant. Encoded bodies are not decoded.
+func checkJSON(r *http.Request, doc map[string]any) *answer {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" {
+		return &answer{status: http.StatusUnsupportedMediaType, body: map[string]any{"error": map[string]string{"message": "Media type in 'Content-Type' must be 'application/json'"}}}
+	}
+	if doc == nil {
+		a := answer{status: http.StatusBadRequest, body: map[string]any{"status": 400, "error": "There was a problem in the JSON you submitted: unexpected token"}}.beforeHeaders()
+		return &a
+	}
+	return nil
 }
 
 // finish records the answer, before the client can have it.

@@ -13,7 +13,7 @@ type endpoint struct {
 
 // endpoints are what the stand-in knows of Foreman (contract, section 3).
 func endpoints() []endpoint {
-	return []endpoint{
+	return append(proxyEndpoints(), []endpoint{
 		{http.MethodGet, pingPath, ping},
 		{http.MethodPost, "/api/config_reports", api(createReport)},
 		{http.MethodPost, "/api/v2/config_reports", api(createReport)},
@@ -26,7 +26,7 @@ func endpoints() []endpoint {
 		{http.MethodGet, "/unattended/built", unattended},
 		{http.MethodPost, "/unattended/built", unattended},
 		{http.MethodPost, "/unattended/failed", unattended},
-	}
+	}...)
 }
 
 // route finds the endpoint of a request; nil: there is none.

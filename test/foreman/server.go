@@ -14,6 +14,7 @@ import (
 type Server struct {
 	mu       sync.Mutex
 	store    store
+	registry registry
 	asked    asked
 	rules    []*Rule
 	requests []*Request
@@ -33,7 +34,7 @@ type Server struct {
 
 // New makes a stand-in that is up; Start makes it listen.
 func New() *Server {
-	return &Server{store: newStore(), active: map[string]int{}, changed: make(chan struct{}), stop: make(chan struct{})}
+	return &Server{store: newStore(), registry: newRegistry(), active: map[string]int{}, changed: make(chan struct{}), stop: make(chan struct{})}
 }
 
 // OnCounted has f called for every request that was counted, before it is
