@@ -21,7 +21,8 @@ import (
 // that the record does not settle. A drain asks the edge to raise it, far ahead,
 // once for many messages.
 
-// reachStep is how many messages one raise covers. It bounds what audit names
+// reachStep is how many messages one raise covers. But for an urgent message far
+// ahead, which raises it over all before it, it bounds what audit names
 // needlessly after a power cut; a raise costs a request and a barrier.
 const reachStep = 1024
 
