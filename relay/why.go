@@ -73,7 +73,11 @@ func (c Case) stands() string {
 		}
 		return fmt.Sprintf("Delivered %s, by attempt %d%s.", at, last.Attempt, answered(last))
 	case Dead:
-		return fmt.Sprintf("Given up %s after %s: %s%s. It is kept whole as a dead letter.", at, times(last.Attempt), reasonText(last.Reason), answered(last))
+		kept := "whole"
+		if last.Reason == ReasonDamaged {
+			kept = "as far as it is there"
+		}
+		return fmt.Sprintf("Given up %s after %s: %s%s. It is kept %s as a dead letter.", at, times(last.Attempt), reasonText(last.Reason), answered(last), kept)
 	case Superseded:
 		if last.Reason == ReasonNewer {
 			return fmt.Sprintf("Not delivered: replaced %s by %s, which is newer; of this route only the newest is delivered.", at, m.ReplacedBy)
@@ -117,8 +121,12 @@ func (e *Explanation) explainSettled() {
 		if e.Message.Reason == ReasonAmbiguous {
 			e.Do = append(e.Do, "Look whether the destination has it: it was sent, and no answer came; replay it only if it is not there")
 		}
-		e.Do = append(e.Do, "See it: foreman-relay dlq show "+id,
-			"Once the cause is gone, have it delivered: foreman-relay dlq replay "+id, "Or give it up: foreman-relay dlq discard --yes "+id)
+		e.Do = append(e.Do, "See it: foreman-relay dlq show "+id)
+		if e.Message.Reason == ReasonDamaged { // a replay is refused: there is no whole body
+			e.Do = append(e.Do, "Have its sender send it again, and give this one up: foreman-relay dlq discard --yes "+id)
+			break
+		}
+		e.Do = append(e.Do, "Once the cause is gone, have it delivered: foreman-relay dlq replay "+id, "Or give it up: foreman-relay dlq discard --yes "+id)
 	case Superseded:
 		e.Do = append(e.Do, "See the one that replaced it: foreman-relay message why "+ShellWord(e.Message.ReplacedBy))
 	}

@@ -36,6 +36,8 @@ func TestExplain(t *testing.T) {
 	unsure.NextAttempt, unsure.Reason = &soon, ReasonTimeout
 	lost := message(Dead, EventStatus{At: now, Attempt: 1, Reason: ReasonAmbiguous, Detail: "no answer", Ambiguous: true})
 	lost.Reason = ReasonAmbiguous
+	damaged := message(Dead, EventStatus{At: now, Attempt: 1, Reason: ReasonDamaged, Detail: "piece 2 of 3"})
+	damaged.Reason = ReasonDamaged
 	scheduled := message(Scheduled)
 	scheduled.NotBefore = &soon
 	for name, c := range map[string]struct {
@@ -56,6 +58,9 @@ func TestExplain(t *testing.T) {
 			"Waiting: an attempt was sent, and nobody knows what came of it at 2026-11-24 07:59:00 UTC: timeout: oops. The next one may be the second delivery.",
 			[]string{"Its last attempt failed (timeout), and it is not tried again before 2026-11-24 08:01:30 UTC."}, []string{BlockedByWait},
 			"Attempt 1 is made at 2026-11-24 08:01:30 UTC, in 1m30s.", ""},
+		"damaged": {Case{Message: damaged, Queue: healthy},
+			"Given up at 2026-11-24 08:00:00 UTC after 1 attempt: damaged: piece 2 of 3. It is kept as far as it is there as a dead letter.", nil, nil, "Nothing by itself.",
+			"See it: foreman-relay dlq show the-id\nHave its sender send it again, and give this one up: foreman-relay dlq discard --yes the-id"},
 		"given up, and nobody knows": {Case{Message: lost, Queue: healthy},
 			"Given up at 2026-11-24 08:00:00 UTC after 1 attempt: ambiguous: no answer. It is kept whole as a dead letter.", nil, nil, "Nothing by itself.",
 			"Look whether the destination has it: it was sent, and no answer came; replay it only if it is not there\n" +
