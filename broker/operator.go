@@ -67,7 +67,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	s.Delivering = min(s.Delivering, s.Pending) // what a drain said a moment ago
 	s.Scheduled = min(s.Scheduled, s.Pending)   // what was stored since the question
 	if s.Pending > 0 {
-		oldest, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: floor + 1})
+		oldest, err := getOne(ctx, b.nc, apiGet(journalStream(q)), floor+1)
 		if err == nil {
 			s.OldestAgeSeconds = max(0, time.Since(oldest.at).Round(time.Millisecond).Seconds())
 		}
