@@ -31,8 +31,9 @@ type Options struct {
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 	Latest         []string      // routes of whose waiting messages only the newest is delivered
 
-	MaxOrganizations int       // more are refused
-	OffQueues        OffQueues // what becomes of the queues of an organization that is off
+	Switch           *SwitchOptions // nil: reports of Foreman's switch are refused
+	MaxOrganizations int            // more are refused
+	OffQueues        OffQueues      // what becomes of the queues of an organization that is off
 
 	MaxUploads int // large bodies that may be stored at one time; more are refused
 	// Routes say what may be changed in a letter that is replayed; none: headers
@@ -106,6 +107,7 @@ type Broker struct {
 	leases   *leases
 	newest   map[string]*newest // by queue token
 	reaches  *reaches
+	switches *switches
 	run      atomic.Uint64 // of the edge, as drains are told
 	begun    uint64        // the last run that this process has begun
 	disk     *disk
@@ -276,6 +278,9 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	if b.reaches, err = openReaches(ctx, b); err != nil {
 		return err
 	}
+	if b.switches, err = openSwitches(b); err != nil {
+		return err
+	}
 	b.house = newHousekeeper(b)
 	if err := b.objects.serve(); err != nil {
 		return err
@@ -297,6 +302,7 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	b.later(func() {
 		b.leases.close()
 		b.reaches.close()
+		b.switches.close()
 		cancel()
 		loops.Wait()
 		b.endRun()

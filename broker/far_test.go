@@ -76,7 +76,7 @@ func TestADrainMayDoNothingElse(t *testing.T) {
 		"$JS.API.CONSUMER.LIST." + mine, "$JS.API.CONSUMER.PAUSE." + mine + ".drain_foreman",
 		"$JS.API.DIRECT.GET." + theirs, "$JS.API.DIRECT.GET." + broker.EventStream("elsewhere"), "$JS.API.DIRECT.GET.KV_relay",
 		"$JS.API.CONSUMER.MSG.NEXT." + theirs + ".drain_elsewhere",
-		broker.EventSubject(elsewhere, "x"), "relay-drain.elsewhere.lease", "relay-drain.elsewhere.newest", "relay-drain.elsewhere.piece", "$KV.relay.checkpoint.foreman.x",
+		broker.EventSubject(elsewhere, "x"), "relay-drain.elsewhere.lease", "relay-drain.elsewhere.newest", "relay-drain.elsewhere.piece", "relay-drain.elsewhere.switch", "$KV.relay.checkpoint.foreman.x",
 		"relay." + queue.Token() + ".id.lane.message", "relay-dead.x.y.z", "relay-keys.foreman.x",
 		"$SYS.REQ.SERVER.PING", "anything",
 	}

@@ -215,6 +215,9 @@ func newestSubject(destination string) string { return "relay-drain." + destinat
 // reachSubject is where a drain asks how far its attempts may go.
 func reachSubject(destination string) string { return "relay-drain." + destination + ".reach" }
 
+// switchSubject is where a drain says what Foreman's switch says.
+func switchSubject(destination string) string { return "relay-drain." + destination + ".switch" }
+
 // pieceSubject is where the drains of a destination ask for the pieces of large
 // bodies.
 func pieceSubject(destination string) string { return "relay-drain." + destination + ".piece" }
@@ -258,6 +261,9 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 		"$JS.API.CONSUMER.INFO.*." + consumer,
 		apiGet(eventStream(destination)),
 		apiGet(kvStream) + ".$KV." + kvBucket + ".checkpoint." + destination + ".>",
+	}
+	if destination == relay.ForemanDestination { // nobody else can read the switch
+		publish = append(publish, switchSubject(destination))
 	}
 	for _, q := range queues {
 		if q.Destination == destination {

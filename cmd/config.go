@@ -35,6 +35,7 @@ type Config struct {
 	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
 	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
 	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
+	Switch        Switch      `yaml:"switch" json:"switch"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
 
 	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
@@ -133,7 +134,7 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget := relay.DefaultBudgetOptions()
 	return Config{
-		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(),
+		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(), Switch: defaultSwitch(),
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,

@@ -63,7 +63,13 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return usage(err)
 	}
 	stop.push("channel", time.Second, func(context.Context) { channel.Close() })
-	drainer, err := newDrainer(c, client, channel, instance, newDrainMetrics(prometheus.NewRegistry()), log)
+	registry := prometheus.NewRegistry()
+	endSwitch, err := startSwitch(c, channel, newSwitchMetrics(registry), log)
+	if err != nil {
+		return err
+	}
+	stop.push("switch", time.Second, func(context.Context) { endSwitch() })
+	drainer, err := newDrainer(c, client, channel, instance, newDrainMetrics(registry), log)
 	if err != nil {
 		return err
 	}
@@ -85,5 +91,5 @@ func (c *Config) checkDrain() error {
 		}
 	}
 	problems = append(problems, broker.CheckQueue(relay.Queue{Organization: relay.DefaultOrganization, Destination: c.Broker.Destination}))
-	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits(), c.checkRoutes())...))
+	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits(), c.checkRoutes(), c.Switch.check(), c.checkDrainSwitch())...))
 }

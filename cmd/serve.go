@@ -123,7 +123,7 @@ func (s *server) openBroker(ctx context.Context) error {
 	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
 		Routes: c.routes(), Buried: s.proxyLog.Buried,
-		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Log: s.log}
+		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Switch: c.switchOptions(), Log: s.log}
 	if c.Broker.Listen != "" {
 		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
 	}
@@ -195,7 +195,7 @@ func (s *server) serveAdmin(ctx context.Context) error {
 }
 
 func (s *server) startDrain(context.Context) error {
-	metrics := newDrainMetrics(s.registry)
+	metrics, switching := newDrainMetrics(s.registry), newSwitchMetrics(s.registry)
 	if s.foreman == nil {
 		return nil
 	}
@@ -207,8 +207,14 @@ func (s *server) startDrain(context.Context) error {
 	if err != nil {
 		return err
 	}
+	endSwitch, err := startSwitch(s.config, channel, switching, s.log)
+	if err != nil {
+		channel.Close()
+		return err
+	}
 	drainer, err := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log)
 	if err != nil {
+		endSwitch()
 		channel.Close()
 		return err
 	}
@@ -218,6 +224,7 @@ func (s *server) startDrain(context.Context) error {
 		stop()
 		channel.Close()
 	})
+	s.stop.push("switch", time.Second, func(context.Context) { endSwitch() }) // before its channel is closed
 	return nil
 }
 

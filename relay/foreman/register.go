@@ -95,20 +95,26 @@ func orElse(err error, other *relay.Error) error {
 	return other
 }
 
-// find is the smart proxy that has this value; nil: none that the user sees.
+// find is lookUp for who registers.
 func (a *API) find(ctx context.Context, field, value string) (*proxy, error) {
+	p, err := a.lookUp(ctx, field, value)
+	return p, a.explain(ctx, Registration{}, err)
+}
+
+// lookUp is the smart proxy that has this value; nil: none that the user sees.
+func (a *API) lookUp(ctx context.Context, field, value string) (*proxy, error) {
 	var page struct {
 		Results []proxy `json:"results"`
 	}
 	query := url.Values{"search": {field + "=" + quoteSearch(value)}, "per_page": {"all"}}
 	if err := a.call(ctx, http.MethodGet, proxiesPath+"?"+query.Encode(), nil, &page); err != nil {
-		return nil, a.explain(ctx, Registration{}, err)
+		return nil, err
 	}
 	for i := range page.Results {
 		if p := &page.Results[i]; field == "name" && p.Name == value || field == "url" && p.URL == value {
 			// A listing does not say which organizations it belongs to.
 			err := a.call(ctx, http.MethodGet, proxiesPath+"/"+strconv.Itoa(p.ID), nil, p)
-			return p, a.explain(ctx, Registration{}, err)
+			return p, err
 		}
 	}
 	return nil, nil //nolint:nilnil // none is no error
