@@ -22,7 +22,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, run
+//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, handshake, run
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -198,6 +198,9 @@ func organizationKey(name string) string { return "organization." + orgToken(nam
 const organizationKeys = "organization.*"
 
 func kvSubject(key string) string { return "$KV." + kvBucket + "." + key }
+
+// handshakeKey is where the one document of Foreman is kept.
+const handshakeKey = "handshake"
 
 // runKey is where the number of the edge's run is kept.
 const runKey = "run"

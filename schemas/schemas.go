@@ -21,6 +21,7 @@ const (
 	Callback      = "callback"
 	ConfigReport  = "config_report"
 	Facts         = "facts"
+	Handshake     = "handshake"
 	HostReport    = "host_report"
 	SaltJob       = "salt_job"
 )
@@ -30,7 +31,7 @@ var sources embed.FS
 
 // Names lists the schemas, in alphabetical order.
 func Names() []string {
-	return []string{AnsibleReport, ARFReport, Callback, ConfigReport, Facts, HostReport, SaltJob}
+	return []string{AnsibleReport, ARFReport, Callback, ConfigReport, Facts, Handshake, HostReport, SaltJob}
 }
 
 // Known tells whether there is a schema of this name.

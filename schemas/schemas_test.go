@@ -12,7 +12,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	assert.Equal(t, []string{"ansible_report", "arf_report", "callback", "config_report", "facts", "host_report", "salt_job"}, schemas.Names())
+	assert.Equal(t, []string{"ansible_report", "arf_report", "callback", "config_report", "facts", "handshake", "host_report", "salt_job"}, schemas.Names())
 	assert.True(t, slices.IsSorted(schemas.Names()))
 	for _, name := range schemas.Names() {
 		assert.True(t, schemas.Known(name))

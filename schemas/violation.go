@@ -62,14 +62,23 @@ func (s schema) violation(at, problem string) Violation {
 	return Violation{Pointer: at, Message: message}
 }
 
+// visible is the pattern that asks for a visible character.
+const visible = `\S`
+
 func problem(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
 	case *kind.Type:
 		return "is " + withArticle(k.Got)
 	case *kind.MinLength:
 		return "is empty"
-	case *kind.Pattern: // the only one asks for a visible character
+	case *kind.Pattern:
+		if k.Want != visible {
+			return "does not match " + k.Want
+		}
 		return "is empty or only white space"
+	case *kind.AdditionalProperties:
+		slices.Sort(k.Properties)
+		return "has " + quoted(k.Properties[0]) + ", which is not known here"
 	case *kind.Format:
 		text, _ := k.Got.(string)
 		return "is " + quoted(text) + ", which has no date and time that can be read"
