@@ -48,17 +48,18 @@ func serveCommand(p *program) *cobra.Command {
 
 // server is a `serve` under way.
 type server struct {
-	config   Config
-	log      zerolog.Logger
-	stop     stack
-	registry *prometheus.Registry
-	broker   *broker.Broker
-	edge     *handlers.Edge
-	foreman  *foreman.Client // nil: delivered elsewhere
-	drain    *relay.Drain    // nil: as above
-	listener net.Listener
-	proxyLog *handlers.ProxyLog
-	failed   chan error // a server that ended by itself
+	config     Config
+	log        zerolog.Logger
+	stop       stack
+	registry   *prometheus.Registry
+	broker     *broker.Broker
+	edge       *handlers.Edge
+	foreman    *foreman.Client // nil: delivered elsewhere
+	drain      *relay.Drain    // nil: as above
+	listener   net.Listener
+	proxyLog   *handlers.ProxyLog
+	handshaker *relay.Handshaker
+	failed     chan error // a server that ended by itself
 }
 
 // Serve runs edge, broker and, with a Foreman, the drain, until ctx ends. ready
@@ -81,7 +82,7 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	defer s.stop.stop()
 	// The edge comes last, so that it stops first: nothing new is taken while
 	// the drain settles what is in flight.
-	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.makeEdge, s.serveAdmin, s.startDrain, s.serveEdge} {
+	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.openHandshake, s.makeEdge, s.serveAdmin, s.startDrain, s.serveEdge} {
 		if err := start(ctx); err != nil {
 			return err
 		}
@@ -139,7 +140,7 @@ func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := c.routes()
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+		Pass: s.pass(), SmartProxy: s.smartProxy(), Handshaker: s.handshaker, Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil
 }
 
@@ -188,7 +189,7 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	}
 	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), handlers.NewStorageCollector(s.broker.Storage), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Storage: s.broker.Storage, Config: s.config,
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Handshaker: s.handshaker, Storage: s.broker.Storage, Config: s.config,
 		Version: Version(), Registry: s.registry, Log: s.log})
 	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
 	return nil

@@ -58,6 +58,7 @@ func TestSurface(t *testing.T) {
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type", "not-before", "expires", "priority"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"register":  {"assign", "color", "config", "credentials", "foreman-ca", "foreman-url", "name", "no-headers", "output", "quiet", "timeout", "url"},
+		"handshake apply": operator("dry-run", "if-match"), "handshake show": operator(),
 		"doctor":    append(slices.Clone(serve), "output", "timeout"),
 		"pki init":  {"destination", "edge-ip", "edge-name", "host"},
 		"pki issue": {"destination", "file", "host", "ip", "name", "use"}, "version": nil,

@@ -21,6 +21,9 @@ type AdminOptions struct {
 	Operator relay.Operator
 	Intake   relay.Intake // for readiness
 	Edge     *Edge        // takes what is enqueued here
+
+	Handshaker *relay.Handshaker // nil: there is no handshake
+
 	Storage  func() relay.Storage
 	Config   any // the effective configuration; holds no secrets
 	Version  string
@@ -50,6 +53,7 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.GET("/messages/:id", a.message)
 	g.GET("/messages/:id/why", a.why)
 	a.addDeadLetters(g)
+	a.addHandshake(g)
 	g.POST("/messages/:id/cancel", a.cancel)
 	g.POST("/audit", a.audit)
 	g.GET("/storage", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Storage()) })

@@ -30,6 +30,7 @@ type EdgeOptions struct {
 	Routes       []relay.Route
 	Pass         PassOptions
 	SmartProxy   SmartProxyOptions
+	Handshaker   *relay.Handshaker // nil: there is no handshake
 	Policy       relay.Policy // of messages of no route; zero: DefaultPolicy
 	MaxBody      int64        // bytes; a route's own limit may be lower
 	BodyTimeout  time.Duration
@@ -69,6 +70,7 @@ func NewEdge(o EdgeOptions) *Edge {
 	}
 	e.addPasses()
 	e.addSmartProxy()
+	e.addHandshake()
 	e.echo.POST("/relay/v1/queues/:organization/:destination/messages", e.generic).Name = genericRoute
 	e.echo.GET("/relay/v1/messages/:id", e.status).Name = "status"
 	addHealth(e.echo, o.Intake)

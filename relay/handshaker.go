@@ -31,7 +31,7 @@ type Handshaker struct {
 	started Handshake // what the process was started with
 }
 
-// NewHandshaker makes one; Resume comes first.
+// NewHandshaker makes one; Start and Resume come first.
 func NewHandshaker(o HandshakerOptions) *Handshaker { return &Handshaker{HandshakerOptions: o} }
 
 // handshakeTimeout bounds the doing of a document that is stored: its sender may
@@ -57,20 +57,24 @@ type Precondition struct {
 	Revision uint64
 }
 
-// Resume does what an earlier process has left undone, and says with what
-// document this one starts.
-func (h *Handshaker) Resume(ctx context.Context) (Handshake, error) {
+// Start reads the document that this process starts with.
+func (h *Handshaker) Start(ctx context.Context) (Handshake, error) {
+	h.busy.Lock()
+	defer h.busy.Unlock()
+	record, _, err := h.Store.Handshake(ctx)
+	h.started = record.Document
+	return record.Document, err
+}
+
+// Resume does what an earlier process has left undone.
+func (h *Handshaker) Resume(ctx context.Context) error {
 	h.busy.Lock()
 	defer h.busy.Unlock()
 	record, revision, err := h.Store.Handshake(ctx)
 	if err != nil {
-		return Handshake{}, err
+		return err
 	}
-	h.started = record.Document
-	if len(record.Pending) == 0 {
-		return record.Document, nil
-	}
-	return record.Document, h.carryOut(ctx, record, revision)
+	return h.carryOut(ctx, record, revision)
 }
 
 // Show is the document that counts.
