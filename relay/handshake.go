@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -73,6 +74,11 @@ type Handshakes interface {
 	PutHandshake(ctx context.Context, r HandshakeRecord, revision uint64) (uint64, error)
 }
 
+// The names are those that queues may have (package broker).
+const maxOrganizationName = 255
+
+var destinationName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
 // Check says what a schema cannot: each violation names its place, and repeats
 // nothing of what is sealed, or should be.
 func (h Handshake) Check() (found []Violation) {
@@ -80,11 +86,14 @@ func (h Handshake) Check() (found []Violation) {
 		found = append(found, Violation{Pointer: JSONPointer(tokens...), Message: message})
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.Organizations)) {
-		if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			say("the name of an organization holds no control characters", "organizations", name)
+		if name == "" || len(name) > maxOrganizationName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			say("the name "+quoteShort(name)+" is not taken: use 1 to 255 bytes without control characters", "organizations")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.Destinations)) {
+		if !destinationName.MatchString(name) {
+			say("the name "+quoteShort(name)+" is not taken: use 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit", "destinations")
+		}
 		for _, o := range h.Destinations[name].Organizations {
 			if _, ok := h.Organizations[o]; !ok {
 				say("the document has no organization "+quoteShort(o), "destinations", name, "organizations")

@@ -174,7 +174,10 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 		says     string
 	}{
 		"too many organizations":     {relay.Handshake{Version: 1, Organizations: many}, "/organizations", "more than 1000"},
-		"a control in a name":        {document(t, `{"version":1,"organizations":{"a\nb":{}}}`), "/organizations/a\nb", "control characters"},
+		"a control in a name":        {document(t, `{"version":1,"organizations":{"a\nb":{}}}`), "/organizations", "control characters"},
+		"no name":                    {document(t, `{"version":1,"organizations":{"":{}}}`), "/organizations", "1 to 255 bytes"},
+		"a long name":                {document(t, `{"version":1,"organizations":{"`+strings.Repeat("x", 256)+`":{}}}`), "/organizations", "1 to 255 bytes"},
+		"a destination's name":       {document(t, `{"version":1,"destinations":{"Hook":{}}}`), "/destinations", "a-z"},
 		"a destination of strangers": {document(t, `{"version":1,"destinations":{"hook":{"organizations":["X"]}}}`), "/destinations/hook/organizations", `no organization "X"`},
 		"a credential of strangers":  {relay.Handshake{Version: 1, Credentials: credential(sealedText).Credentials}, "/credentials/ACME/hook", "no such organization"},
 		"a credential twice":         {twice, "/credentials/ACME/hook", "two of these"},

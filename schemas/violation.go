@@ -36,10 +36,6 @@ func (s schema) violations(failed *jsonschema.ValidationError) []Violation {
 }
 
 func (s schema) gather(failed *jsonschema.ValidationError, found *[]Violation) {
-	if name, ok := failed.ErrorKind.(*kind.PropertyNames); ok { // its causes know nothing of the place
-		*found = append(*found, s.violation(pointer(failed.InstanceLocation), "has the name "+quoted(name.Property)+", which is not taken"))
-		return
-	}
 	for _, cause := range failed.Causes {
 		s.gather(cause, found)
 	}
