@@ -406,3 +406,6 @@ func EventReads(b *Broker, destination string) (func() int, error) {
 func ForgetOrganization(ctx context.Context, b *Broker, name string) error {
 	return b.purgeKey(ctx, organizationKey(name))
 }
+
+// Reconnects is how often a channel had to connect again.
+func Reconnects(c *Channel) uint64 { return c.nc.Stats().Reconnects }

@@ -41,12 +41,14 @@ func TestAnOrganizationIsMadeAtRunTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, certs := listening(t)
 			d := newDestination(delivered)
+			channel, err := b.Connect(queue.Destination)
+			require.NoError(t, err)
+			t.Cleanup(channel.Close)
 			if far {
-				runDrain(t, dial(t, b, certs, "drain"), d, nil)
-			} else {
-				drain(t, b, d, nil)
+				channel = dial(t, b, certs, "drain")
 			}
-			_, err := b.Accept(t.Context(), messageFor("ACME", "h", "too early"))
+			runDrain(t, channel, d, nil)
+			_, err = b.Accept(t.Context(), messageFor("ACME", "h", "too early"))
 			require.Equal(t, relay.CodeNotFound, relay.CodeOf(err))
 
 			const organizations, each = 4, 100
@@ -71,6 +73,7 @@ func TestAnOrganizationIsMadeAtRunTime(t *testing.T) {
 			require.Len(t, slices.Compact(got), 2*organizations*each)
 			settledAll(t, b)
 			require.Len(t, d.bodies(), 2*organizations*each)
+			require.Zero(t, broker.Reconnects(channel))
 		})
 	}
 }
@@ -118,7 +121,9 @@ func TestQueuesThatWereMadeAreThereAfterARestart(t *testing.T) {
 // with what waits in it.
 func TestWhatWaitsInAQueueIsFoundWhenItsOrganizationIsMadeAgain(t *testing.T) {
 	dir := stateDir(t)
-	b := open(t, dir, func(o *broker.Options) { o.Queues = append(o.Queues, relay.Queue{Organization: "ACME", Destination: queue.Destination}) })
+	b := open(t, dir, func(o *broker.Options) {
+		o.Queues = append(o.Queues, relay.Queue{Organization: "ACME", Destination: queue.Destination})
+	})
 	accept(t, b, messageFor("ACME", "h", "kept"))
 	require.NoError(t, broker.ForgetOrganization(t.Context(), b, "ACME"))
 	b.Close()
@@ -139,4 +144,28 @@ func TestNothingGrowsAfterTheEnd(t *testing.T) {
 	b.Close()
 	_, err := b.PutOrganization(t.Context(), relay.Organization{Name: "ACME"}, 0)
 	require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err))
+}
+
+// The weight of an organization comes with the lease, whenever it is changed.
+func TestTheWeightOfAnOrganizationIsTold(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	c, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	revision := uint64(0)
+	for _, weight := range []int{3, 5, 0} {
+		revision = putOrganization(t, b, relay.Organization{Name: "ACME", Enabled: true, Weight: weight}, revision)
+		select {
+		case <-c.Nudged():
+		case <-time.After(10 * time.Second):
+			require.FailNow(t, "the drain was not asked to renew")
+		}
+		reply, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "here", Session: "one"})
+		require.NoError(t, err)
+		told := map[string]int{}
+		for _, g := range reply.Grants {
+			told[g.Queue.Organization] = g.Weight
+		}
+		require.Equal(t, map[string]int{"ACME": weight, relay.DefaultOrganization: 0}, told)
+	}
 }
