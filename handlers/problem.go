@@ -22,6 +22,7 @@ type Problem struct {
 	Title      string            `json:"title"`
 	Status     int               `json:"status"`
 	Detail     string            `json:"detail"`
+	Reason     string            `json:"reason,omitempty"`   // one word, where the type has several
 	Instance   string            `json:"instance,omitempty"` // the request's id
 	Violations []relay.Violation `json:"violations,omitempty"`
 }
@@ -45,6 +46,7 @@ var statuses = map[relay.Code]struct {
 	relay.CodeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The body's type or encoding is not taken here"},
 	relay.CodeNotFound:             {http.StatusNotFound, "There is nothing here"},
 	relay.CodeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The method is not allowed here"},
+	relay.CodeUnauthenticated:      {http.StatusUnauthorized, "It is not known who asks"},
 	relay.CodeDenied:               {http.StatusForbidden, "This is not allowed"},
 	relay.CodeTooManyRequests:      {http.StatusTooManyRequests, "Too many requests"},
 	relay.CodeTimeout:              {http.StatusRequestTimeout, "The body came too slowly"},
@@ -113,7 +115,7 @@ func writeProblem(c echo.Context, e *relay.Error) error {
 		return c.String(s.status, scriptFor(script, e.Code))
 	}
 	body, err := json.Marshal(Problem{Type: problemType + string(e.Code), Title: s.title, Status: s.status,
-		Detail: e.Detail, Instance: requestID(c), Violations: e.Violations})
+		Detail: e.Detail, Reason: e.Reason, Instance: requestID(c), Violations: e.Violations})
 	if err != nil {
 		return err
 	}
@@ -131,5 +133,5 @@ func readProblem(status int, header http.Header, body []byte) *relay.Error {
 		return relay.Refuse(relay.CodeInternal, "the relay answers %d: %s", status, relay.Excerpt(body))
 	}
 	seconds, _ := strconv.Atoi(header.Get("Retry-After")) // 0 where there is none
-	return &relay.Error{Code: code, Detail: p.Detail, Violations: p.Violations, RetryAfter: time.Duration(seconds) * time.Second}
+	return &relay.Error{Code: code, Detail: p.Detail, Reason: p.Reason, Violations: p.Violations, RetryAfter: time.Duration(seconds) * time.Second}
 }
