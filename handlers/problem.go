@@ -107,6 +107,9 @@ func problemHandler(log zerolog.Logger, count func(relay.Code)) echo.HTTPErrorHa
 // run the problem in a shell.
 func writeProblem(c echo.Context, e *relay.Error) error {
 	s := statuses[e.Code]
+	if s.status == http.StatusUnauthorized { // it must say how (RFC 9110, 15.5.2); certificates have no registered scheme
+		c.Response().Header().Set("WWW-Authenticate", "ClientCertificate")
+	}
 	if e.RetryAfter > 0 {
 		seconds := int(math.Ceil(e.RetryAfter.Seconds()))
 		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds))

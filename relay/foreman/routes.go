@@ -52,7 +52,7 @@ func configRoutes(p relay.Policy) []relay.Route {
 	report.Reply.Status = http.StatusCreated
 
 	facts := jsonRoute("facts", "facts", "/api/hosts/facts", "/api/v2/hosts/facts")
-	facts.Lane.From = []relay.Source{relay.Pointer("/name")} // no key: of A, B, A the last A must win
+	facts.Lane.From = []relay.Source{relay.Pointer("/name")}                       // no key: of A, B, A the last A must win
 	facts.Hosts = []relay.Source{relay.HostAt("/name"), relay.HostAt("/certname")} // Foreman finds the host by either
 	// Foreman keeps the last upload of each type; those of another type stay.
 	facts.Kind = []relay.Source{relay.Pointer("/facts/_type")}
