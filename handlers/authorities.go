@@ -166,12 +166,12 @@ func (a *authorities) verify(shown []*x509.Certificate, now time.Time) (*relay.C
 	if ok && !now.Before(known.from) && !now.After(known.until) {
 		return known.credential, nil
 	}
-	chain, refused := a.chain(shown, now)
+	chains, refused := a.chains(shown, now)
 	if refused != nil {
 		return nil, refused
 	}
-	v := verified{credential: credentialOf(shown[0], a.issuers(chain)), from: shown[0].NotBefore, until: shown[0].NotAfter}
-	for _, c := range chain {
+	v := verified{credential: credentialOf(shown[0], a.issuers(chains)), from: shown[0].NotBefore, until: shown[0].NotAfter}
+	for _, c := range slices.Concat(chains...) {
 		v.from, v.until = latest(v.from, c.NotBefore), earliest(v.until, c.NotAfter)
 	}
 	a.mu.Lock()
@@ -194,9 +194,9 @@ func earliest(a, b time.Time) time.Time {
 	return b
 }
 
-// chain leads from a certificate to a CA that is trusted, past none that was
+// chains lead from a certificate to CAs that are trusted, past none that was
 // revoked.
-func (a *authorities) chain(shown []*x509.Certificate, now time.Time) ([]*x509.Certificate, *relay.Error) {
+func (a *authorities) chains(shown []*x509.Certificate, now time.Time) ([][]*x509.Certificate, *relay.Error) {
 	if len(shown) > maxShown {
 		return nil, notKnown(relay.RefusedUnknownCA, "the client shows %d certificates, more than %d: send its own and those of the CAs between", len(shown), maxShown)
 	}
@@ -209,12 +209,10 @@ func (a *authorities) chain(shown []*x509.Certificate, now time.Time) ([]*x509.C
 	if err != nil {
 		return nil, unverified(shown[0], err, now)
 	}
-	for _, chain := range chains {
-		if !a.revokes(chain) {
-			return chain, nil
-		}
+	if chains = slices.DeleteFunc(chains, a.revokes); len(chains) == 0 {
+		return nil, notKnown(relay.RefusedRevoked, "the certificate, or a CA above it, was revoked by its CA: a new certificate is needed")
 	}
-	return nil, notKnown(relay.RefusedRevoked, "the certificate, or a CA above it, was revoked by its CA: a new certificate is needed")
+	return chains, nil
 }
 
 func (a *authorities) revokes(chain []*x509.Certificate) bool {
@@ -249,13 +247,16 @@ func notKnown(reason, format string, args ...any) *relay.Error {
 	return relay.Refuse(relay.CodeUnauthenticated, format, args...).Because(reason)
 }
 
-// issuers are the subjects of those in a chain that the operator has named
-// himself: a CA between may call itself what it likes.
-func (a *authorities) issuers(chain []*x509.Certificate) []string {
+// issuers are the subjects of those above a certificate that the operator has
+// named himself: a CA between may call itself what it likes.
+func (a *authorities) issuers(chains [][]*x509.Certificate) []string {
 	var names []string
-	for i, c := range chain {
-		if (i > 0 || len(chain) == 1) && slices.ContainsFunc(a.all, c.Equal) {
-			names = append(names, c.Subject.String())
+	for _, chain := range chains {
+		for i, c := range chain {
+			name := c.Subject.String()
+			if (i > 0 || len(chain) == 1) && slices.ContainsFunc(a.all, c.Equal) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names
