@@ -146,9 +146,11 @@ func TestWhoCalls(t *testing.T) {
 	}
 	imitation := newAuthority(t, k.acme, pkix.Name{CommonName: "Beta CA"}) // a tenant's CA makes one that is called like another's
 	revokedCA := newAuthority(t, k.acme, pkix.Name{CommonName: "ACME old hosts"})
+	listedCA := newAuthority(t, k.acme, pkix.Name{CommonName: "ACME older hosts"}) // named by the operator himself
+	k.ours = append(k.ours, listedCA.cert)
 	fingered := k.acme.issue("anything", nil)
 	revoked := k.between.issue("gone.example.com", of("ACME Inc"))
-	crls := []string{put(t, k.file("root.crl"), k.acme.crl(revokedCA.cert)), put(t, k.file("hosts.crl"), append(k.between.crl(revoked.Leaf), k.beta.crl()...))}
+	crls := []string{put(t, k.file("root.crl"), k.acme.crl(revokedCA.cert, listedCA.cert)), put(t, k.file("hosts.crl"), append(k.between.crl(revoked.Leaf), k.beta.crl()...))}
 	print := strings.ToUpper(fingerprint(fingered))
 	l := listen(t, k, crls, false, func(o *handlers.CallerOptions) {
 		o.Remember = 0 // the same host is sent by all
@@ -193,6 +195,7 @@ func TestWhoCalls(t *testing.T) {
 		"unknown CA":                refused(k.stranger.issue("proxy-1", nil), 401, "unknown_ca"),
 		"revoked":                   refused(revoked, 401, "revoked"),
 		"its CA revoked":            refused(revokedCA.issue("proxy-1", nil), 401, "revoked"),
+		"a trusted CA revoked":      refused(listedCA.issue("proxy-1", nil), 401, "revoked"),
 		"not for clients":           refused(k.acme.server(), 401, "unusable"),
 		"expired": refused(k.acme.issue("proxy-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), 401,
 			"expired"),
