@@ -23,7 +23,7 @@ const maxSenderName = 255
 func (s Sender) String() string {
 	name := s.Name
 	if len(name) > maxSenderName {
-		name = name[:maxSenderName]
+		name = strings.ToValidUTF8(name[:maxSenderName], "")
 	}
 	if s.Fingerprint == "" {
 		return name
