@@ -54,6 +54,8 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq discard": letters("dry-run", "yes"),
 		"dlq replay": letters("dry-run", "yes", "rate", "set", "set-header"), "dlq top": letters(), "dlq export": letters(), "dlq import": operator(),
+		"org ls": operator(), "org show": operator(), "org enable": operator("create"), "org disable": operator("why"),
+		"org quota": operator("bytes", "messages", "message-bytes", "rate", "burst", "sender-rate", "sender-burst", "weight", "sealed"),
 		"audit": operator("queue", "since"), "completion": nil,
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type", "not-before", "expires", "priority"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
