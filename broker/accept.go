@@ -93,7 +93,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 // find reads a message by its id.
 func (b *Broker) find(ctx context.Context, id string) (*relay.Message, error) {
 	queue, own, ok := relay.ParseID(id)
-	q, known := b.queues[queue]
+	q, known := b.queues()[queue]
 	if !ok || !known {
 		return nil, errNotFound
 	}

@@ -134,7 +134,7 @@ func (a *accounts) tellUrgent(g *relay.Grant, status relay.DrainStatus) {
 
 // openAgendas reads the marked messages that are pending.
 func (b *Broker) openAgendas(ctx context.Context) error {
-	for _, q := range b.queues {
+	for _, q := range b.queues() {
 		if err := b.openAgenda(ctx, q); err != nil {
 			return fmt.Errorf("scheduled and urgent messages of %s: %w", q, err)
 		}

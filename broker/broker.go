@@ -20,7 +20,7 @@ import (
 type Options struct {
 	StateDir   string
 	Durability Mode
-	Queues     []relay.Queue // default/foreman among them
+	Queues     []relay.Queue // default/foreman among them; those of further organizations come to them
 	Listen     *ListenOptions
 
 	QuotaBytes     int64         // of each queue's journal
@@ -30,6 +30,9 @@ type Options struct {
 	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 	Latest         []string      // routes of whose waiting messages only the newest is delivered
+
+	MaxOrganizations int       // more are refused
+	OffQueues        OffQueues // what becomes of the queues of an organization that is off
 
 	MaxUploads int // large bodies that may be stored at one time; more are refused
 	// Routes say what may be changed in a letter that is replayed; none: headers
@@ -64,6 +67,8 @@ func (o *Options) complete() {
 	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
 	o.MaxWaiting = orElse(o.MaxWaiting, DefaultWaiting)
 	o.MaxUploads = orElse(o.MaxUploads, DefaultUploads)
+	o.MaxOrganizations = orElse(o.MaxOrganizations, DefaultOrganizations)
+	o.OffQueues = orElse(o.OffQueues, OffDrain)
 	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
 	o.places = orElse(o.places, DefaultPlaces)
 }
@@ -82,8 +87,11 @@ type Broker struct {
 	options Options
 	log     zerolog.Logger
 	choice  Choice
-	queues  map[string]relay.Queue // by token
-	known   map[relay.Queue]bool
+
+	growth        sync.Mutex                    // held while queues or organizations change, and while the store is started anew
+	byToken       growing[string, relay.Queue]  // the queues
+	known         growing[relay.Queue, bool]    // the same
+	organizations growing[string, organization] // by name
 
 	lock     *DirLock
 	marker   *Marker
@@ -116,18 +124,18 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{},
+	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{},
 		newest: map[string]*newest{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
 		}
-		if other, taken := b.queues[q.Token()]; taken && other != q {
+		if other, taken := b.queues()[q.Token()]; taken && other != q {
 			return nil, fmt.Errorf("queues %s and %s have the same token; rename one", other, q)
 		}
-		b.queues[q.Token()], b.known[q] = q, true
+		b.addQueue(q)
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -211,25 +219,36 @@ func (b *Broker) openServer(ctx context.Context) error {
 }
 
 func (b *Broker) openStreams(ctx context.Context) error {
+	newBucket, err := b.openBucket(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.loadOrganizations(ctx); err != nil {
+		return err
+	}
 	made, err := ensureStreams(ctx, b.js, b.options)
 	if err != nil {
 		return err
 	}
+	if newBucket || made {
+		return b.sync(ctx)
+	}
+	return nil
+}
+
+func (b *Broker) openBucket(ctx context.Context) (made bool, err error) {
 	kv, err := b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		made = true
 		kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
 	}
 	if err != nil {
-		return fmt.Errorf("the key-value bucket: %w", err)
+		return made, fmt.Errorf("the key-value bucket: %w", err)
 	}
 	if b.kv == nil { // after a restart of the server the old one is as good, and others use it
 		b.kv = kv
 	}
-	if made {
-		return b.sync(ctx)
-	}
-	return nil
+	return made, nil
 }
 
 func (b *Broker) openAccounts(ctx context.Context) error {
@@ -311,7 +330,7 @@ func (b *Broker) Durability() Choice { return b.choice }
 func (b *Broker) Address() string { return b.server.address() }
 
 // Known says whether a queue exists.
-func (b *Broker) Known(q relay.Queue) bool { return b.known[q] }
+func (b *Broker) Known(q relay.Queue) bool { return b.known.of(q) }
 
 // QueueOf is the queue of a token, with which the ids of its messages begin.
 func (b *Broker) QueueOf(token string) (relay.Queue, bool) {

@@ -44,7 +44,7 @@ type slot struct {
 
 func openLeases(ctx context.Context, b *Broker) (*leases, error) {
 	l := &leases{b: b, run: nuid.Next(), slots: map[string]*slot{}}
-	for token, q := range b.queues {
+	for token, q := range b.queues() {
 		s := &slot{queue: q}
 		if err := l.read(ctx, s); err != nil {
 			return nil, err

@@ -21,7 +21,7 @@ func (b *Broker) mendTails(ctx context.Context) error {
 	if b.begun == 0 { // the disk is full, and a write would wait for ever: the start of the store that follows does it
 		return nil
 	}
-	for _, q := range b.queues {
+	for _, q := range b.queues() {
 		state, err := b.streamState(ctx, journalStream(q))
 		if err != nil {
 			return err

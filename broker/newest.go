@@ -158,7 +158,7 @@ func (n *newest) complete() {
 // openNewest answers the drains; without a latest route there is nothing to
 // remember, and nothing is newer than anything.
 func (b *Broker) openNewest(context.Context) error {
-	for token, q := range b.queues {
+	for token, q := range b.queues() {
 		b.newest[token] = newNewest(q, b.options.Latest, b.options.places)
 	}
 	for _, destination := range destinations(b.options.Queues) {

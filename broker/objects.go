@@ -64,7 +64,7 @@ type objectUse struct {
 func (b *Broker) openObjects(context.Context) error {
 	o := &objects{b: b, dir: filepath.Join(b.options.StateDir, objectsDir), queues: map[relay.Queue]*objectUse{},
 		files: map[string]int64{}, busy: map[string]time.Time{}, known: map[string]uint64{}}
-	for q := range b.known {
+	for q := range b.known.all() {
 		o.queues[q] = &objectUse{}
 	}
 	b.objects = o
@@ -74,7 +74,7 @@ func (b *Broker) openObjects(context.Context) error {
 // list takes notice of the files of the queues that are configured; those of
 // others stay, as their journals do.
 func (o *objects) list() error {
-	for token, q := range o.b.queues {
+	for token, q := range o.b.queues() {
 		found, err := os.ReadDir(filepath.Join(o.dir, token))
 		if errors.Is(err, os.ErrNotExist) {
 			continue

@@ -18,8 +18,8 @@ import (
 
 // Queues lists all queues by organization and destination.
 func (b *Broker) Queues(ctx context.Context) ([]relay.QueueStatus, error) {
-	all := make([]relay.QueueStatus, 0, len(b.queues))
-	for _, q := range b.queues {
+	all := make([]relay.QueueStatus, 0, len(b.queues()))
+	for _, q := range b.queues() {
 		s, err := b.Queue(ctx, q)
 		if err != nil {
 			return nil, err
@@ -81,7 +81,7 @@ func (b *Broker) Message(ctx context.Context, id string) (relay.MessageStatus, e
 	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout) // the store may hang with its disk
 	defer cancel()
 	token, _, ok := relay.ParseID(id)
-	q, known := b.queues[token]
+	q, known := b.queues()[token]
 	if !ok || !known {
 		return relay.MessageStatus{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", id)
 	}
@@ -177,8 +177,8 @@ func (b *Broker) chosen(q *relay.Queue) []relay.Queue {
 	if q != nil {
 		return []relay.Queue{*q}
 	}
-	all := make([]relay.Queue, 0, len(b.queues))
-	for _, q := range b.queues {
+	all := make([]relay.Queue, 0, len(b.queues()))
+	for _, q := range b.queues() {
 		all = append(all, q)
 	}
 	slices.SortFunc(all, func(x, y relay.Queue) int { // as Queues lists them

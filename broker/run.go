@@ -97,7 +97,7 @@ func (b *Broker) storeRun(ctx context.Context, r storedRun) error {
 // markRun writes the beginning of a run into each queue's record, and waits for
 // the accounts where they follow it already.
 func (b *Broker) markRun(ctx context.Context, number uint64, ended string) error {
-	for _, q := range b.queues {
+	for _, q := range b.queues() {
 		s, err := b.js.Stream(ctx, journalStream(q))
 		if err != nil {
 			return fmt.Errorf("look at the journal of %s: %w", q, err)
