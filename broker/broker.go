@@ -334,7 +334,7 @@ func (b *Broker) Known(q relay.Queue) bool { return b.known.of(q) }
 
 // QueueOf is the queue of a token, with which the ids of its messages begin.
 func (b *Broker) QueueOf(token string) (relay.Queue, bool) {
-	q, ok := b.queues[token]
+	q, ok := b.queues()[token]
 	return q, ok
 }
 
