@@ -33,6 +33,7 @@ type CallerOptions struct {
 	// most, are learnt from senders that speak for themselves.
 	Hosts    map[string]string
 	Remember int
+	Now      relay.Clock // nil: the system's
 	Log      zerolog.Logger
 }
 
@@ -51,6 +52,9 @@ const (
 
 // NewCallers makes Callers.
 func NewCallers(o CallerOptions) *Callers {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Callers{CallerOptions: o, homes: newHomes(o.Hosts, o.Remember),
 		refused: o.Log.Sample(&zerolog.BurstSampler{Burst: refusalsLogged, Period: refusalsPeriod})}
 }
@@ -64,8 +68,16 @@ func (c *Callers) inForce() bool {
 type caller struct {
 	credential *relay.Credential // nil: he has shown none, or refused says what is wrong with it
 	refused    *relay.Error
-	shown      string // name and fingerprint of what he has shown, good or not, for the log
+	shown      string // name and fingerprint of what he has shown and was refused, for the log
 	secure     bool   // over TLS, to the relay or to the proxy before it
+}
+
+// name is that of the caller for the log.
+func (k caller) name() string {
+	if k.credential == nil {
+		return k.shown
+	}
+	return relay.Sender{Name: k.credential.CN, Fingerprint: k.credential.Fingerprint}.String()
 }
 
 const contextCaller = "caller"
@@ -114,7 +126,7 @@ func noCertificate() *relay.Error {
 // tellRefused counts a caller who was refused, and logs some.
 func (e *Edge) tellRefused(c echo.Context, reason string) {
 	e.Metrics.refuseCaller(reason)
-	e.Callers.refused.Warn().Str("reason", reason).Str("caller", callerOf(c).shown).Str("remote", c.Request().RemoteAddr).
+	e.Callers.refused.Warn().Str("reason", reason).Str("caller", callerOf(c).name()).Str("remote", c.Request().RemoteAddr).
 		Str("method", c.Request().Method).Str("route", c.Path()).Str("request_id", requestID(c)).Msg("a caller was refused")
 }
 
@@ -137,11 +149,9 @@ func (c *Callers) recognize(r *http.Request) caller {
 
 // certified is the caller with what he has shown.
 func (c *Callers) certified(k caller, shown []*x509.Certificate) caller {
-	if len(shown) > 0 {
-		claims := credentialOf(shown[0], nil)
-		k.shown = relay.Sender{Name: claims.CN, Fingerprint: claims.Fingerprint}.String()
+	if k.credential, k.refused = c.Certificates.verify(shown); k.refused != nil {
+		k.shown = caller{credential: credentialOf(shown[0], nil)}.name()
 	}
-	k.credential, k.refused = c.Certificates.verify(shown)
 	return k
 }
 
