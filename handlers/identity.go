@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -172,14 +171,16 @@ func (c *Callers) sender(k caller) (relay.Sender, error) {
 	case k.credential == nil:
 		return relay.Sender{}, noCertificate()
 	}
-	rules := c.Rules
+	if s, ok := relay.Identify(c.Rules, *k.credential); ok {
+		return s, nil
+	}
 	if c.More != nil {
-		rules = slices.Concat(rules, c.More())
+		if s, ok := relay.Identify(c.More(), *k.credential); ok {
+			return s, nil
+		}
 	}
 	if c.Default != "" {
-		rules = append(slices.Clip(rules), relay.IdentityRule{Organization: c.Default, SpeaksFor: c.SpeaksFor})
-	}
-	if s, ok := relay.Identify(rules, *k.credential); ok {
+		s, _ := relay.Identify([]relay.IdentityRule{{Organization: c.Default, SpeaksFor: c.SpeaksFor}}, *k.credential)
 		return s, nil
 	}
 	return relay.Sender{}, relay.Refuse(relay.CodeDenied, "no rule says to which organization this certificate belongs: "+
