@@ -214,7 +214,7 @@ func refusal(err error, m *relay.Message) error {
 
 // full is the answer where a queue has used up its quota.
 func full(q relay.Queue, err error) error {
-	return &relay.Error{Code: relay.CodeStorageFull, RetryAfter: fullRetryAfter, Err: err,
+	return &relay.Error{Code: relay.CodeQuotaFull, RetryAfter: fullRetryAfter, Err: err,
 		Detail: "queue " + q.String() + " is full: what waits in it has to be delivered first, or its quota raised"}
 }
 
