@@ -14,7 +14,7 @@ import (
 func refusedAsFull(t *testing.T, b *broker.Broker, m *relay.Message) {
 	t.Helper()
 	_, err := b.Accept(t.Context(), m)
-	require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err), "%v", err)
+	require.Equal(t, relay.CodeQuotaFull, relay.CodeOf(err), "%v", err)
 	var refused *relay.Error
 	require.ErrorAs(t, err, &refused)
 	require.Positive(t, refused.RetryAfter)
@@ -63,7 +63,7 @@ func TestQuotaOfMessagesIsNotExceededByManyAtOneTime(t *testing.T) {
 	for range 40 {
 		all.Go(func() {
 			_, err := b.Accept(t.Context(), messageFor("ACME", "h", "x"))
-			if err != nil && relay.CodeOf(err) != relay.CodeStorageFull {
+			if err != nil && relay.CodeOf(err) != relay.CodeQuotaFull {
 				t.Error(err)
 			}
 		})
