@@ -169,3 +169,34 @@ func TestTheWeightOfAnOrganizationIsTold(t *testing.T) {
 		require.Equal(t, map[string]int{"ACME": weight, relay.DefaultOrganization: 0}, told)
 	}
 }
+
+// When the store is started anew, drains may still do with the new queues what
+// they could; what was stored without our knowing is found, then or by the next
+// who tries.
+func TestNewQueuesOutliveAStartOfTheStore(t *testing.T) {
+	b, certs := listening(t)
+	d := newDestination(delivered)
+	runDrain(t, dial(t, b, certs, "drain"), d, nil)
+	made := func(name string) relay.Organization { return relay.Organization{Name: name, Enabled: true} }
+	putOrganization(t, b, made("A"), 0)
+	require.NoError(t, broker.WriteOrganization(t.Context(), b, made("B")))
+	_, err := b.PutOrganization(t.Context(), made("B"), 0)
+	require.Equal(t, relay.CodeConflict, relay.CodeOf(err), "%v", err)
+	_, revision, err := b.Organization(t.Context(), "B")
+	require.NoError(t, err)
+	require.Positive(t, revision)
+	require.NoError(t, broker.WriteOrganization(t.Context(), b, made("C")))
+
+	broker.FallIll(b)
+	_, err = b.PutOrganization(t.Context(), made("D"), 0)
+	require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err), "%v", err)
+	require.Eventually(t, func() bool { return b.Storage().Restarts == 1 }, 30*time.Second, 10*time.Millisecond)
+	putOrganization(t, b, made("D"), 0)
+	for _, name := range []string{"A", "B", "C", "D"} {
+		accept(t, b, messageFor(name, "h", name))
+	}
+	got := slices.Clone(d.await(t, 4))
+	slices.Sort(got)
+	require.Equal(t, []string{"A", "B", "C", "D"}, got)
+	settledAll(t, b)
+}
