@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +95,7 @@ type Broker struct {
 	byToken       growing[string, relay.Queue]  // the queues
 	known         growing[relay.Queue, bool]    // the same
 	organizations growing[string, organization] // by name
+	rules         atomic.Pointer[[]relay.IdentityRule]
 
 	lock     *DirLock
 	marker   *Marker
@@ -105,7 +108,8 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
-	newest   map[string]*newest // by queue token
+	newest   growing[string, *newest] // by queue token
+	crowds   growing[relay.Queue, *crowd]
 	reaches  *reaches
 	switches *switches
 	run      atomic.Uint64 // of the edge, as drains are told
@@ -114,7 +118,8 @@ type Broker struct {
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
-	auditing chan struct{} // holds one: the audit under way
+	beside   func(func(context.Context)) // runs something beside the requests until Close, which waits for it; nil: closed, or not open yet
+	auditing chan struct{}               // holds one: the audit under way
 	objects  *objects
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
@@ -127,7 +132,7 @@ type Broker struct {
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
 	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{},
-		newest: map[string]*newest{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
+		health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
@@ -137,7 +142,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.addQueue(q)
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -221,36 +226,33 @@ func (b *Broker) openServer(ctx context.Context) error {
 }
 
 func (b *Broker) openStreams(ctx context.Context) error {
-	newBucket, err := b.openBucket(ctx)
+	made, err := b.ensureStreams(ctx, slices.Collect(maps.Values(b.queues())))
 	if err != nil {
 		return err
 	}
-	if err := b.loadOrganizations(ctx); err != nil {
-		return err
-	}
-	made, err := ensureStreams(ctx, b.js, b.options)
-	if err != nil {
-		return err
-	}
-	if newBucket || made {
+	if made {
 		return b.sync(ctx)
 	}
 	return nil
 }
 
-func (b *Broker) openBucket(ctx context.Context) (made bool, err error) {
+func (b *Broker) openBucket(ctx context.Context) error {
+	made := false
 	kv, err := b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		made = true
 		kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
 	}
 	if err != nil {
-		return made, fmt.Errorf("the key-value bucket: %w", err)
+		return fmt.Errorf("the key-value bucket: %w", err)
 	}
 	if b.kv == nil { // after a restart of the server the old one is as good, and others use it
 		b.kv = kv
 	}
-	return made, nil
+	if made {
+		return b.sync(ctx)
+	}
+	return nil
 }
 
 func (b *Broker) openAccounts(ctx context.Context) error {
@@ -260,7 +262,7 @@ func (b *Broker) openAccounts(ctx context.Context) error {
 			return fmt.Errorf("settled keys of %s: %w", destination, err)
 		}
 		a := newAccounts(destination, b.nc, b.js, b.keys, b.log)
-		if err := a.open(ctx, b.options.Queues); err != nil {
+		if err := a.open(ctx, slices.Collect(maps.Values(b.queues()))); err != nil {
 			return err
 		}
 		b.accounts[destination] = a
@@ -290,19 +292,21 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
+	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
 	loops.Go(func() { b.watch(run) })
 	loops.Go(func() { b.timekeeper(run) })
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
-	for _, n := range b.newest {
-		loops.Go(func() { b.recollect(run, n) })
+	for _, n := range b.newest.all() {
+		b.beside(func(ctx context.Context) { b.recollect(ctx, n) })
 	}
 	loops.Go(func() { b.house.run(run) })
 	b.later(func() {
 		b.leases.close()
 		b.reaches.close()
 		b.switches.close()
+		b.stopGrowing()
 		cancel()
 		loops.Wait()
 		b.endRun()
@@ -337,6 +341,12 @@ func (b *Broker) Address() string { return b.server.address() }
 
 // Known says whether a queue exists.
 func (b *Broker) Known(q relay.Queue) bool { return b.known.of(q) }
+
+// QueueOf is the queue of a token, with which the ids of its messages begin.
+func (b *Broker) QueueOf(token string) (relay.Queue, bool) {
+	q, ok := b.queues()[token]
+	return q, ok
+}
 
 // Ready is nil when messages can be accepted and kept. It waits for nothing.
 func (b *Broker) Ready(context.Context) error {

@@ -163,7 +163,7 @@ func WithPlaces(o *Options, places int) { o.places = places }
 
 // Unlearn is a broker that has not read its journal yet; Learn reads it.
 func Unlearn(b *Broker, q relay.Queue) {
-	n := b.newest[q.Token()]
+	n := b.newest.of(q.Token())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.places)
@@ -173,12 +173,12 @@ func Unlearn(b *Broker, q relay.Queue) {
 
 // Learn reads the journal as after a start.
 func Learn(ctx context.Context, b *Broker, q relay.Queue) bool {
-	return b.reread(ctx, b.newest[q.Token()])
+	return b.reread(ctx, b.newest.of(q.Token()))
 }
 
 // Learned says whether the broker has read its journal.
 func Learned(b *Broker, q relay.Queue) bool {
-	n := b.newest[q.Token()]
+	n := b.newest.of(q.Token())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.known
@@ -186,7 +186,7 @@ func Learned(b *Broker, q relay.Queue) bool {
 
 // Places is of how many places the newest message is remembered now.
 func Places(b *Broker, q relay.Queue) int {
-	n := b.newest[q.Token()]
+	n := b.newest.of(q.Token())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.places)
@@ -401,3 +401,24 @@ func EventReads(b *Broker, destination string) (func() int, error) {
 		return int(n.Load())
 	}, err
 }
+
+// ForgetOrganization removes an organization from the bucket.
+func ForgetOrganization(ctx context.Context, b *Broker, name string) error {
+	return b.purgeKey(ctx, organizationKey(name))
+}
+
+// Reconnects is how often a channel had to connect again.
+func Reconnects(c *Channel) uint64 { return c.nc.Stats().Reconnects }
+
+// WriteOrganization stores an organization behind the broker's back, as a write
+// does of which nobody knows that it was carried out.
+func WriteOrganization(ctx context.Context, b *Broker, o relay.Organization) error {
+	value, err := encodeOrganization(o)
+	if err == nil {
+		_, err = b.kv.Create(ctx, organizationKey(o.Name), value)
+	}
+	return err
+}
+
+// FallIll is a disk that seems to be full at one moment: the store is started anew.
+func FallIll(b *Broker) { b.health.fall(ailsFull, errors.New("no space left on device")) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.SmartProxy.check(), c.Switch.check(), c.checkReading()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.Switch.check(), c.checkReading()}
 	return usage(errors.Join(problems...))
 }
 
@@ -53,6 +54,9 @@ func (c *Config) checkFiles() error {
 		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
+	for _, crl := range c.TLS.CRL {
+		problems = append(problems, exists("tls.crl", crl))
+	}
 	return errors.Join(problems...)
 }
 
@@ -64,6 +68,7 @@ func (c *Config) checkChoices() error {
 	return errors.Join(append(problems,
 		among("log.format", c.Log.Format, []string{"", "json", "console"}),
 		among("log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}),
+		among("organizations_off", c.OrganizationsOff, broker.OffChoices()),
 		among("limits.on_poison", c.Limits.OnPoison, relay.Poisons()))...)
 }
 
@@ -114,6 +119,8 @@ func (c *Config) checkLimits() error {
 		within("pass_through.stale_bytes", p.StaleBytes, 1<<10, 1<<40),
 		within("foreman.probe_interval", f.ProbeInterval, 10*time.Millisecond, 5*time.Second),
 		f.checkRate(),
+		c.Rates.check(),
+		quotaStatus(l.QuotaStatus),
 	)
 }
 
@@ -143,6 +150,24 @@ const longestPass = 90 * time.Second
 func within[T int | float64 | ByteSize | time.Duration](key string, v, low, high T) error {
 	if v < low || v > high {
 		return fmt.Errorf("%s is %v; it must be from %v to %v", key, v, low, high)
+	}
+	return nil
+}
+
+func (r Rates) check() error {
+	const most = 1_000_000
+	return errors.Join(
+		within("rates.per_second", r.PerSecond, 0, most),
+		within("rates.burst", r.Burst, 0, most),
+		within("rates.sender_per_second", r.SenderPerSecond, 0, most),
+		within("rates.sender_burst", r.SenderBurst, 0, most),
+		within("rates.senders", r.Senders, 1, 10_000_000),
+	)
+}
+
+func quotaStatus(status int) error {
+	if status != http.StatusInsufficientStorage && status != http.StatusTooManyRequests {
+		return fmt.Errorf("limits.quota_status is %d; it must be 507 or 429", status)
 	}
 	return nil
 }

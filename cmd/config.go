@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,20 +24,23 @@ import (
 // Config is everything that can be set: file < environment < flags. The YAML
 // keys are the names of `config show`.
 type Config struct {
-	StateDir      string      `yaml:"state_dir" json:"state_dir"`
-	Listen        string      `yaml:"listen" json:"listen"`
-	TLS           TLS         `yaml:"tls" json:"tls"`
-	Organization  string      `yaml:"organization" json:"organization"`   // of the host-facing routes
-	Organizations []string    `yaml:"organizations" json:"organizations"` // further ones, with queues of their own
-	AdminSocket   string      `yaml:"admin_socket" json:"admin_socket"`
-	Durability    string      `yaml:"durability" json:"durability"`
-	Log           Log         `yaml:"log" json:"log"`
-	Broker        Broker      `yaml:"broker" json:"broker"`
-	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
-	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
-	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
-	Switch        Switch      `yaml:"switch" json:"switch"`
-	Limits        Limits      `yaml:"limits" json:"limits"`
+	StateDir         string           `yaml:"state_dir" json:"state_dir"`
+	Listen           string           `yaml:"listen" json:"listen"`
+	TLS              TLS              `yaml:"tls" json:"tls"`
+	Identity         Identity         `yaml:"identity" json:"identity"`
+	Organization     string           `yaml:"organization" json:"organization"`           // of the host-facing routes
+	Organizations    []string         `yaml:"organizations" json:"organizations"`         // further ones, with queues of their own
+	OrganizationsOff broker.OffQueues `yaml:"organizations_off" json:"organizations_off"` // what is queued for those that are off: drain or hold
+	AdminSocket      string           `yaml:"admin_socket" json:"admin_socket"`
+	Durability       string           `yaml:"durability" json:"durability"`
+	Log              Log              `yaml:"log" json:"log"`
+	Broker           Broker           `yaml:"broker" json:"broker"`
+	Foreman          Foreman          `yaml:"foreman" json:"foreman"`
+	PassThrough      PassThrough      `yaml:"pass_through" json:"pass_through"`
+	SmartProxy       SmartProxy       `yaml:"smart_proxy" json:"smart_proxy"`
+	Switch           Switch           `yaml:"switch" json:"switch"`
+	Limits           Limits           `yaml:"limits" json:"limits"`
+	Rates            Rates            `yaml:"rates" json:"rates"`
 
 	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
 }
@@ -46,6 +50,9 @@ type TLS struct {
 	Cert     string `yaml:"cert" json:"cert"`
 	Key      string `yaml:"key" json:"key"`
 	ClientCA string `yaml:"client_ca" json:"client_ca"`
+
+	ClientAuth string   `yaml:"client_auth" json:"client_auth"` // require or request a certificate; empty: require
+	CRL        []string `yaml:"crl" json:"crl"`                 // files with what the client CAs have revoked
 }
 
 // Log is how and how much is logged.
@@ -102,6 +109,16 @@ type PassThrough struct {
 	StaleBytes   ByteSize      `yaml:"stale_bytes" json:"stale_bytes"` // in memory, of all of them
 }
 
+// Rates are what is taken of an organization and of a sender, in requests, where
+// the organization has no rates of its own; 0: no bound.
+type Rates struct {
+	PerSecond       float64 `yaml:"per_second" json:"per_second"`
+	Burst           int     `yaml:"burst" json:"burst"` // that may come at once; 0: what comes in a second
+	SenderPerSecond float64 `yaml:"sender_per_second" json:"sender_per_second"`
+	SenderBurst     int     `yaml:"sender_burst" json:"sender_burst"`
+	Senders         int     `yaml:"senders" json:"senders"` // that are remembered at one time
+}
+
 // Limits are all other numbers.
 type Limits struct {
 	Quota           ByteSize      `yaml:"quota" json:"quota"`                         // of each queue's journal
@@ -127,6 +144,7 @@ type Limits struct {
 	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"`             // move, pause or discard
 	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
 	MaxUploads      int           `yaml:"max_uploads" json:"max_uploads"`         // bodies above 1 MiB that come at one time; more get 429
+	QuotaStatus     int           `yaml:"quota_status" json:"quota_status"`       // what a sender gets whose queue is full: 507 or 429
 }
 
 // defaultConfig is what holds with nothing given.
@@ -134,8 +152,8 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget := relay.DefaultBudgetOptions()
 	return Config{
-		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(), Switch: defaultSwitch(),
-		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
+		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(), Switch: defaultSwitch(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
+		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{}, OrganizationsOff: broker.OffDrain,
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
 			RetryPercent: budget.Percent, RetryFloor: budget.Floor,
@@ -143,7 +161,8 @@ func defaultConfig() Config {
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
-		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads,
+		Rates: Rates{Senders: relay.DefaultMeters},
+		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads, QuotaStatus: http.StatusInsufficientStorage,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
 			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, IndexParked: index.Parked,

@@ -48,18 +48,20 @@ func serveCommand(p *program) *cobra.Command {
 
 // server is a `serve` under way.
 type server struct {
-	config     Config
-	log        zerolog.Logger
-	stop       stack
-	registry   *prometheus.Registry
-	broker     *broker.Broker
-	edge       *handlers.Edge
-	foreman    *foreman.Client // nil: delivered elsewhere
-	drain      *relay.Drain    // nil: as above
-	listener   net.Listener
-	proxyLog   *handlers.ProxyLog
-	handshaker *relay.Handshaker
-	failed     chan error // a server that ended by itself
+	config   Config
+	log      zerolog.Logger
+	stop     stack
+	registry *prometheus.Registry
+	broker   *broker.Broker
+	edge     *handlers.Edge
+	foreman  *foreman.Client // nil: delivered elsewhere
+	drain    *relay.Drain    // nil: as above
+	listener net.Listener
+	proxyLog *handlers.ProxyLog
+
+	certificates *handlers.Certificates // of the edge; nil: plain HTTP
+	handshaker   *relay.Handshaker
+	failed       chan error // a server that ended by itself
 }
 
 // Serve runs edge, broker and, with a Foreman, the drain, until ctx ends. ready
@@ -121,7 +123,7 @@ func (s *server) openBroker(ctx context.Context) error {
 	if err != nil {
 		return usage(err)
 	}
-	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
+	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), OffQueues: c.OrganizationsOff, QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
 		Routes: c.routes(), Buried: s.proxyLog.Buried,
 		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Switch: c.switchOptions(), Log: s.log}
@@ -139,19 +141,20 @@ func (s *server) openBroker(ctx context.Context) error {
 func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := c.routes()
-	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		Pass: s.pass(), SmartProxy: s.smartProxy(), Handshaker: s.handshaker, Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+	metrics := handlers.NewMetrics(s.registry, routes)
+	if err := s.openCertificates(metrics); err != nil {
+		return err
+	}
+	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
+		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Handshaker: s.handshaker, Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }
 
 func (s *server) serveEdge(context.Context) error {
-	c := s.config
 	var config *tls.Config
-	if c.TLS.Cert != "" {
-		var err error
-		if config, err = handlers.ServerTLS(c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA); err != nil {
-			return usage(fmt.Errorf("tls: %w", err))
-		}
+	if s.certificates != nil {
+		config = s.certificates.TLS()
+		s.watchCertificates()
 	}
 	s.serveHTTP("edge", handlers.NewServer(s.edge, config, s.log), s.listener, s.edge.Refuse)
 	return nil
@@ -189,7 +192,7 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	}
 	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), handlers.NewStorageCollector(s.broker.Storage), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Handshaker: s.handshaker, Storage: s.broker.Storage, Config: s.config,
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Organizations: s.broker, Edge: s.edge, Handshaker: s.handshaker, Storage: s.broker.Storage, Config: s.config,
 		Version: Version(), Registry: s.registry, Log: s.log})
 	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
 	return nil
@@ -255,7 +258,7 @@ func (s *server) announce(stderr io.Writer) {
 		Version(), s.url(), far, s.config.StateDir, d, d.Reason, to, s.config.AdminSocket)
 	announce(s.config.Log, s.log, stderr, line, map[string]any{"url": s.url(), "admin_socket": s.config.AdminSocket,
 		"broker": s.broker.Address(), "state_dir": s.config.StateDir, "durability": d.String()})
-	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" {
+	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" && len(s.config.Identity.Forward.From) == 0 {
 		s.log.Warn().Msg("anybody who reaches this address may post: give --tls-client-ca to demand client certificates")
 	}
 }

@@ -38,7 +38,7 @@ func flagsOf(c *cobra.Command) []string {
 func TestSurface(t *testing.T) {
 	foreman := []string{"attempt-timeout", "concurrency", "foreman-ca", "foreman-cert", "foreman-key", "foreman-url"}
 	serve := slices.Concat(foreman, []string{"admin-socket", "broker-cert", "broker-client-ca", "broker-key", "broker-listen", "config", "durability",
-		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-ca", "tls-key"})
+		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-auth", "tls-client-ca", "tls-crl", "tls-key"})
 	drain := slices.Concat(foreman, []string{"broker", "broker-ca", "broker-cert", "broker-key", "config", "destination", "log-format", "log-level", "state-dir"})
 	operator := func(more ...string) []string {
 		return append(more, "admin-socket", "color", "no-headers", "output", "quiet", "timeout")
@@ -54,7 +54,9 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq discard": letters("dry-run", "yes"),
 		"dlq replay": letters("dry-run", "yes", "rate", "set", "set-header"), "dlq top": letters(), "dlq export": letters(), "dlq import": operator(),
-		"audit": operator("queue", "since"), "completion": nil,
+		"org ls": operator(), "org show": operator(), "org enable": operator("create"), "org disable": operator("why"),
+		"org quota": operator("bytes", "messages", "message-bytes", "rate", "burst", "sender-rate", "sender-burst", "weight", "sealed"),
+		"audit":     operator("queue", "since"), "completion": nil,
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type", "not-before", "expires", "priority"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"register":  {"assign", "color", "config", "credentials", "foreman-ca", "foreman-url", "name", "no-headers", "output", "quiet", "timeout", "url"},

@@ -18,17 +18,16 @@ import (
 
 // AdminOptions make the admin API.
 type AdminOptions struct {
-	Operator relay.Operator
-	Intake   relay.Intake // for readiness
-	Edge     *Edge        // takes what is enqueued here
-
-	Handshaker *relay.Handshaker // nil: there is no handshake
-
-	Storage  func() relay.Storage
-	Config   any // the effective configuration; holds no secrets
-	Version  string
-	Registry *prometheus.Registry
-	Log      zerolog.Logger
+	Operator      relay.Operator
+	Intake        relay.Intake // for readiness
+	Organizations relay.Organizations
+	Handshaker    *relay.Handshaker // nil: there is no handshake
+	Edge          *Edge             // takes what is enqueued here
+	Storage       func() relay.Storage
+	Config        any // the effective configuration; holds no secrets
+	Version       string
+	Registry      *prometheus.Registry
+	Log           zerolog.Logger
 }
 
 // admin serves relay.Operator as JSON, and takes messages from operators as the
@@ -54,6 +53,7 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.GET("/messages/:id/why", a.why)
 	a.addDeadLetters(g)
 	a.addHandshake(g)
+	a.addOrganizations(g)
 	g.POST("/messages/:id/cancel", a.cancel)
 	g.POST("/audit", a.audit)
 	g.GET("/storage", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Storage()) })

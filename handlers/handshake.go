@@ -45,14 +45,14 @@ func (a *admin) addHandshake(g *echo.Group) {
 // enough to read the features is not enough here: this changes who is let in.
 func (e *Edge) trustedForeman(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		trust, r := e.SmartProxy.Trust, c.Request()
+		trust, who := e.SmartProxy.Trust, callerOf(c)
 		switch {
-		case r.TLS == nil:
+		case !who.secure:
 			return relay.Refuse(relay.CodeDenied, "the handshake is taken over TLS only, from a trusted Foreman with its certificate; on the relay's own machine use `foreman-relay handshake`")
 		case len(trust.Hosts) == 0:
 			return relay.Refuse(relay.CodeDenied, "nobody is trusted with the handshake: name Foreman in smart_proxy.trusted_hosts of the relay's configuration")
 		}
-		if why := trust.refusal(r); why != "" {
+		if why := trust.refusal(c.Request(), who); why != "" {
 			return relay.Refuse(relay.CodeDenied, "%s", why)
 		}
 		return next(c)

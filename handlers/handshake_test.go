@@ -16,27 +16,27 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// tenants is a store without organizations, that keeps one record.
-type tenants struct {
+// keeper is a store without organizations, that keeps one record.
+type keeper struct {
 	record   relay.HandshakeRecord
 	revision uint64
 }
 
-func (s *tenants) Organizations(context.Context) ([]relay.Organization, error) { return nil, nil }
+func (s *keeper) Organizations(context.Context) ([]relay.Organization, error) { return nil, nil }
 
-func (s *tenants) Organization(context.Context, string) (relay.Organization, uint64, error) {
+func (s *keeper) Organization(context.Context, string) (relay.Organization, uint64, error) {
 	return relay.Organization{}, 0, relay.Refuse(relay.CodeNotFound, "none")
 }
 
-func (s *tenants) PutOrganization(context.Context, relay.Organization, uint64) (uint64, error) {
+func (s *keeper) PutOrganization(context.Context, relay.Organization, uint64) (uint64, error) {
 	return 1, nil
 }
 
-func (s *tenants) Handshake(context.Context) (relay.HandshakeRecord, uint64, error) {
+func (s *keeper) Handshake(context.Context) (relay.HandshakeRecord, uint64, error) {
 	return s.record, s.revision, nil
 }
 
-func (s *tenants) PutHandshake(_ context.Context, r relay.HandshakeRecord, _ uint64) (uint64, error) {
+func (s *keeper) PutHandshake(_ context.Context, r relay.HandshakeRecord, _ uint64) (uint64, error) {
 	s.record, s.revision = r, s.revision+1
 	return s.revision, nil
 }
@@ -44,9 +44,9 @@ func (s *tenants) PutHandshake(_ context.Context, r relay.HandshakeRecord, _ uin
 const handshakePath = "/relay/v1/handshake"
 
 // greeted is an edge that takes handshakes of foreman.example.com.
-func greeted(t *testing.T, hosts ...string) (*bench, *tenants) {
+func greeted(t *testing.T, hosts ...string) (*bench, *keeper) {
 	t.Helper()
-	s := &tenants{}
+	s := &keeper{}
 	h := relay.NewHandshaker(relay.HandshakerOptions{Store: s, Now: func() time.Time { return noon }, CheckRoutes: func(map[string]map[string]any) []relay.Violation { return nil }})
 	return newEdge(t, func(o *handlers.EdgeOptions) {
 		o.Handshaker = h
@@ -153,6 +153,7 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 		"a member nobody knows":    {`{"version":1,"organisations":{}}`, nil, relay.CodeInvalid, `has "organisations", which is not known here`},
 		"below":                    {`{"version":1,"organizations":{"A":{"qouta":{}}}}`, nil, relay.CodeInvalid, `"qouta"`},
 		"a rule for another":       {`{"version":1,"organizations":{"A":{"rules":[{"cn":"*","organization":"B"}]}}}`, nil, relay.CodeInvalid, `"organization"`},
+		"a rule for whoever":       {`{"version":1,"organizations":{"A":{"rules":[{"speaks_for":"any"}]}}}`, nil, relay.CodeInvalid, "/organizations/A/rules/0"},
 		"a rule for all":           {`{"version":1,"organizations":{"A":{"rules":[{}]}}}`, nil, relay.CodeInvalid, "/organizations/A/rules/0"},
 		"a weight above":           {`{"version":1,"organizations":{"A":{"weight":1001}}}`, nil, relay.CodeInvalid, "/organizations/A/weight"},
 		"a quota below":            {`{"version":1,"organizations":{"A":{"quota":{"bytes":-1}}}}`, nil, relay.CodeInvalid, "/organizations/A/quota/bytes"},

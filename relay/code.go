@@ -22,13 +22,15 @@ const (
 	CodeUnsupportedMediaType Code = "unsupported-media-type"
 	CodeNotFound             Code = "not-found"
 	CodeMethodNotAllowed     Code = "method-not-allowed"
+	CodeUnauthenticated      Code = "unauthenticated"
 	CodeDenied               Code = "denied"
 	CodeTooManyRequests      Code = "too-many-requests"
 	CodeTimeout              Code = "timeout"
 	CodeConflict             Code = "conflict"
 	CodeUnavailable          Code = "unavailable"
 	CodeAway                 Code = "away"
-	CodeStorageFull          Code = "storage-full"
+	CodeStorageFull          Code = "storage-full" // the disk
+	CodeQuotaFull            Code = "quota-full"   // what a queue may hold
 	CodeInternal             Code = "internal"
 )
 
@@ -43,6 +45,7 @@ type Violation struct {
 type Error struct {
 	Code       Code
 	Detail     string // one sentence for a person
+	Reason     string // one word for a machine, where the code has several; empty: none
 	Violations []Violation
 	RetryAfter time.Duration // 0: none to suggest
 	Err        error         // cause, for the log only
@@ -60,6 +63,17 @@ func (e *Error) Unwrap() error { return e.Err }
 // Refuse makes an Error.
 func Refuse(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// AsError is a copy of the refusal in an error; an internal one when it carries
+// none.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		c := *e
+		return &c
+	}
+	return &Error{Code: CodeInternal, Err: err}
 }
 
 // CodeOf finds the code of an error; CodeInternal when it carries none.

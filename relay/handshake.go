@@ -90,6 +90,9 @@ func (h Handshake) Check() (found []Violation) {
 			say("the name "+quoteShort(name)+" is not taken: use 1 to 255 bytes without control characters", "organizations")
 		}
 	}
+	if len(h.Organizations[OrganizationOfSubject].Rules) > 0 { // they would lead to any
+		say("an organization of this name can have no rules: in a rule the name means the certificate's own", "organizations", OrganizationOfSubject, "rules")
+	}
 	for _, name := range slices.Sorted(maps.Keys(h.Destinations)) {
 		if !destinationName.MatchString(name) {
 			say("the name "+quoteShort(name)+" is not taken: use 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit", "destinations")

@@ -175,6 +175,7 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 	}{
 		"too many organizations":     {relay.Handshake{Version: 1, Organizations: many}, "/organizations", "more than 1000"},
 		"a control in a name":        {document(t, `{"version":1,"organizations":{"a\nb":{}}}`), "/organizations", "control characters"},
+		"a name that means another":  {document(t, `{"version":1,"organizations":{"subject_o":{"rules":[{"cn":"x"}]}}}`), "/organizations/subject_o/rules", "no rules"},
 		"no name":                    {document(t, `{"version":1,"organizations":{"":{}}}`), "/organizations", "1 to 255 bytes"},
 		"a long name":                {document(t, `{"version":1,"organizations":{"`+strings.Repeat("x", 256)+`":{}}}`), "/organizations", "1 to 255 bytes"},
 		"a destination's name":       {document(t, `{"version":1,"destinations":{"Hook":{}}}`), "/destinations", "a-z"},
