@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // here on, and what an earlier process has left undone is done. A store that
 // cannot be written does not keep the relay from starting.
 func (s *server) openHandshake(ctx context.Context) error {
-	s.handshaker = relay.NewHandshaker(relay.HandshakerOptions{Store: s.broker, CheckRoutes: s.config.checkHandshake,
+	s.handshaker = relay.NewHandshaker(relay.HandshakerOptions{Store: s.broker, CheckMore: s.config.checkHandshake,
 		Configured: slices.Collect(maps.Keys(s.config.Routes)), FarDrain: s.foreman == nil, Now: time.Now})
 	document, err := s.handshaker.Start(ctx)
 	if err != nil {
@@ -56,9 +57,25 @@ func (c *Config) withRoutes(more map[string]map[string]any) (map[string]RouteCon
 	return all, errors.Join(problems...)
 }
 
-// checkHandshake says what is wrong with routes of a handshake: the rules are those
-// of the configuration.
-func (c *Config) checkHandshake(routes map[string]map[string]any) (found []relay.Violation) {
+// checkHandshake holds routes and identity rules of a handshake against what is
+// asked of those in the configuration.
+func (c *Config) checkHandshake(h relay.Handshake) []relay.Violation {
+	return append(checkRules(h.Organizations), c.checkMoreRoutes(h.Routes)...)
+}
+
+func checkRules(organizations map[string]relay.HandshakeOrganization) (found []relay.Violation) {
+	for _, name := range slices.Sorted(maps.Keys(organizations)) {
+		for n, r := range organizations[name].Rules {
+			r.Organization = name
+			if err := checkRule("the rule", r); err != nil {
+				found = append(found, relay.Violation{Pointer: relay.JSONPointer("organizations", name, "rules", strconv.Itoa(n)), Message: err.Error()})
+			}
+		}
+	}
+	return found
+}
+
+func (c *Config) checkMoreRoutes(routes map[string]map[string]any) (found []relay.Violation) {
 	for _, name := range slices.Sorted(maps.Keys(routes)) {
 		r, err := readRoute(name, routes[name])
 		if err == nil {

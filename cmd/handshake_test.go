@@ -43,6 +43,10 @@ func TestTheExampleOfTheHandshake(t *testing.T) {
 	require.Equal(t, []string{"/credentials/ACME", "/destinations/hook", "/organizations/ACME", "/organizations/ACME~1R & D", "/routes/facts"}, r.Differences.Added)
 	serve.read(&r, "handshake", "apply", file)
 	require.Equal(t, []any{true, uint64(1), []string{"/routes/facts"}}, []any{r.Changed, r.Revision, r.PendingRestart})
+	var queue relay.QueueStatus
+	serve.read(&queue, "queue", "show", "ACME/foreman") // at once
+	status, _ := serve.post("/relay/v1/queues/ACME%2FR%20&%20D/foreman/messages", `{}`)
+	require.Equal(t, http.StatusForbidden, status, "it is off")
 	serve.read(&r, "handshake", "apply", file)
 	require.False(t, r.Changed)
 	other := writeFile(t, `{"version":1}`)
@@ -103,7 +107,7 @@ func TestForemanGivesTheHandshake(t *testing.T) {
 	require.Contains(t, body, "Untrusted client web1.example.com")
 }
 
-func TestRoutesOfAHandshakeAreChecked(t *testing.T) {
+func TestRoutesAndRulesOfAHandshakeAreChecked(t *testing.T) {
 	config := defaultConfig()
 	for settings, want := range map[string]string{
 		`{"zebra":{"max_age":"6h"}}`:        `there is no route "zebra"`,
@@ -118,14 +122,22 @@ func TestRoutesOfAHandshakeAreChecked(t *testing.T) {
 	} {
 		var routes map[string]map[string]any
 		require.NoError(t, json.Unmarshal([]byte(settings), &routes))
-		found := config.checkHandshake(routes)
+		found := config.checkHandshake(relay.Handshake{Routes: routes})
 		require.NotEmpty(t, found, settings)
 		require.Contains(t, found[0].Message, want)
 		require.NotContains(t, found[0].Message, "handshake:1")
 	}
+	for pointer, r := range map[string]relay.IdentityRule{
+		"the rule.fingerprint is": {Fingerprint: "12:34"}, "the rule.speaks_for": {CN: "x", SpeaksFor: "a b"},
+	} {
+		found := config.checkHandshake(relay.Handshake{Organizations: map[string]relay.HandshakeOrganization{"A/B": {Rules: []relay.IdentityRule{{CN: "x"}, r}}}})
+		require.Len(t, found, 1)
+		require.Equal(t, "/organizations/A~1B/rules/1", found[0].Pointer)
+		require.Contains(t, found[0].Message, pointer)
+	}
 	var routes map[string]map[string]any
 	require.NoError(t, json.Unmarshal([]byte(`{"facts":{"expires":"6h","max_body":"1MiB","max_attempts":5,"retry_ambiguous":false}}`), &routes))
-	require.Empty(t, config.checkHandshake(routes))
+	require.Empty(t, config.checkHandshake(relay.Handshake{Routes: routes}))
 	config.Routes["arf"] = RouteConfig{MaxAttempts: 3}
 	routes["arf"] = map[string]any{"max_attempts": 9}
 	all, err := config.withRoutes(routes)

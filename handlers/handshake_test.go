@@ -47,7 +47,7 @@ const handshakePath = "/relay/v1/handshake"
 func greeted(t *testing.T, hosts ...string) (*bench, *keeper) {
 	t.Helper()
 	s := &keeper{}
-	h := relay.NewHandshaker(relay.HandshakerOptions{Store: s, Now: func() time.Time { return noon }, CheckRoutes: func(map[string]map[string]any) []relay.Violation { return nil }})
+	h := relay.NewHandshaker(relay.HandshakerOptions{Store: s, Now: func() time.Time { return noon }, CheckMore: func(relay.Handshake) []relay.Violation { return nil }})
 	return newEdge(t, func(o *handlers.EdgeOptions) {
 		o.Handshaker = h
 		trusted(hosts...)(&o.SmartProxy)

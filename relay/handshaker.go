@@ -12,8 +12,8 @@ import (
 // HandshakerOptions make a Handshaker.
 type HandshakerOptions struct {
 	Store Handshakes
-	// CheckRoutes says what is wrong with routes.
-	CheckRoutes func(routes map[string]map[string]any) []Violation
+	// CheckMore says what is wrong by the rules of the configuration.
+	CheckMore func(Handshake) []Violation
 	// Configured are the routes of which the configuration says something: it has
 	// the last word.
 	Configured []string
@@ -143,7 +143,7 @@ func (p Precondition) refuse(current uint64) error {
 
 // check holds a document against all rules, before anything of it is stored.
 func (h *Handshaker) check(ctx context.Context, next Handshake) error {
-	found := append(next.Check(), h.CheckRoutes(next.Routes)...)
+	found := append(next.Check(), h.CheckMore(next)...)
 	have, err := h.Store.Organizations(ctx)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ var handshakeNoon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func handshaker(t *testing.T, s *shared, change ...func(*relay.HandshakerOptions)) *relay.Handshaker {
 	t.Helper()
-	o := relay.HandshakerOptions{Store: s, CheckRoutes: func(map[string]map[string]any) []relay.Violation { return nil },
+	o := relay.HandshakerOptions{Store: s, CheckMore: func(relay.Handshake) []relay.Violation { return nil },
 		Now: func() time.Time { return handshakeNoon }}
 	for _, c := range change {
 		c(&o)
