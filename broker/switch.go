@@ -99,10 +99,9 @@ func (s *switches) store(o relay.Organization, done *relay.SwitchReply) error {
 	}
 	_, err = s.b.PutOrganization(s.ctx, o, revision)
 	switch {
-	case relay.CodeOf(err) == relay.CodeConflict && err != nil:
-		return nil
-	case err != nil:
+	case err != nil && relay.CodeOf(err) != relay.CodeConflict:
 		return err
+	case err != nil: // the next report meets what is there then
 	case o.Enabled == before.Enabled: // its id was learned
 	case o.Enabled:
 		done.Enabled = append(done.Enabled, o.Name)

@@ -228,7 +228,9 @@ func (s *server) startDrain(context.Context) error {
 		stop()
 		channel.Close()
 	})
-	s.stop.push("switch", time.Second, func(context.Context) { endSwitch() }) // before its channel is closed
+	if s.config.Switch.By == switchForeman {
+		s.stop.push("switch", time.Second, func(context.Context) { endSwitch() }) // before its channel is closed
+	}
 	return nil
 }
 

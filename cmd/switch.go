@@ -123,7 +123,8 @@ func startSwitch(c Config, channel *broker.Channel, metrics *switchMetrics, log 
 func (r *switchReader) run(ctx context.Context) {
 	for {
 		r.look(ctx)
-		t := time.NewTimer(r.interval*9/10 + rand.N(r.interval/5)) // relays that were started together do not ask together
+		// Relays that were started together do not ask together.
+		t := time.NewTimer(r.interval*9/10 + rand.N(r.interval/5)) //nolint:gosec // jitter guards no secret
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -35,8 +35,8 @@ type EdgeOptions struct {
 	Pass         PassOptions
 	SmartProxy   SmartProxyOptions
 	Handshaker   *relay.Handshaker // nil: there is no handshake
-	Policy       relay.Policy // of messages of no route; zero: DefaultPolicy
-	MaxBody      int64        // bytes; a route's own limit may be lower
+	Policy       relay.Policy      // of messages of no route; zero: DefaultPolicy
+	MaxBody      int64             // bytes; a route's own limit may be lower
 	BodyTimeout  time.Duration
 	Now          relay.Clock
 	Metrics      *Metrics

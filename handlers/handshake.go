@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -150,7 +151,7 @@ func readHandshake(body []byte) (document relay.Handshake, err error) {
 	if err := decoder.Decode(&doc); err != nil {
 		return document, relay.Refuse(relay.CodeMalformed, "the body is not JSON; nothing was changed")
 	}
-	if _, err := decoder.Token(); err != io.EOF { //nolint:errorlint // Token returns it bare
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return document, relay.Refuse(relay.CodeMalformed, "something follows the JSON document; nothing was changed")
 	}
 	if found := schemas.Validate(schemas.Handshake, doc); len(found) > 0 {

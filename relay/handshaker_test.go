@@ -291,6 +291,23 @@ func TestTheSameDocumentCompletesWhatFailed(t *testing.T) {
 	require.Equal(t, 7, s.organizations["ACME"].Weight)
 }
 
+// What one document has left undone is done with the next one too.
+func TestAnotherDocumentCompletesWhatFailed(t *testing.T) {
+	s := newShared()
+	s.fail = func(write int) error {
+		if write == 2 {
+			return errors.New("the store does not answer")
+		}
+		return nil
+	}
+	h := handshaker(t, s)
+	_, err := h.Take(t.Context(), document(t, `{"version":1,"organizations":{"A":{"weight":1}}}`), relay.Precondition{}, false)
+	require.Error(t, err)
+	_, err = h.Take(t.Context(), document(t, `{"version":1,"organizations":{"A":{"weight":1},"B":{"weight":2}}}`), whatever, false)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2}, []int{s.organizations["A"].Weight, s.organizations["B"].Weight})
+}
+
 func TestTheAnswerSaysWhatIsNotInEffect(t *testing.T) {
 	s := newShared(relay.Organization{Name: "ACME", ChangedBy: relay.ChangedByOperator, Why: "abuse"})
 	configured := func(o *relay.HandshakerOptions) { o.Configured, o.FarDrain = []string{"arf"}, true }
