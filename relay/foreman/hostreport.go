@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // hostReport is what Foreman's POST /api/v2/host_reports takes. Proxy is left
@@ -35,17 +36,17 @@ type summary struct {
 
 // hostReportDelivery makes the request. The time is when the relay took the
 // report: the same at each attempt.
-func hostReportDelivery(r hostReport, m *relay.Message, body any) (delivery, error) {
+func hostReportDelivery(r hostReport, m *relay.Message, body any) (outgoing.Delivery, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return delivery{}, fmt.Errorf("write the report as JSON: %w", err)
+		return outgoing.Delivery{}, fmt.Errorf("write the report as JSON: %w", err)
 	}
 	r.Version, r.ReportedAt, r.Body = 1, rubyTime(m.Received), string(text)
 	all, err := json.Marshal(map[string]hostReport{"host_report": r})
 	if err != nil {
-		return delivery{}, fmt.Errorf("write the host report as JSON: %w", err)
+		return outgoing.Delivery{}, fmt.Errorf("write the host report as JSON: %w", err)
 	}
-	return delivery{path: hostReportsPath, contentType: jsonMedia, body: all}, nil
+	return outgoing.Delivery{Path: hostReportsPath, ContentType: jsonMedia, Body: all}, nil
 }
 
 // rubyTime is a time as Ruby's Time#to_s writes it in UTC.
