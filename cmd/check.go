@@ -14,7 +14,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.SmartProxy.check()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.SmartProxy.check()}
 	return usage(errors.Join(problems...))
 }
 
@@ -32,7 +32,7 @@ func (c *Config) checkListen() error {
 func (c *Config) checkPairs() error {
 	var problems []error
 	for _, p := range []struct{ name, cert, key string }{
-		{"tls", c.TLS.Cert, c.TLS.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
+		{"tls", c.TLS.Cert, c.TLS.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
 		if (p.cert == "") != (p.key == "") {
 			problems = append(problems, fmt.Errorf("%s.cert and %s.key must be given together", p.name, p.name))
 		}
@@ -49,11 +49,10 @@ func (c *Config) checkPairs() error {
 func (c *Config) checkFiles() error {
 	var problems []error
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA},
-		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.Foreman.Reach.check("foreman"))...)
 }
 
 func (c *Config) checkChoices() error {
@@ -70,7 +69,9 @@ func (c *Config) checkChoices() error {
 func (c *Config) checkQueues() error {
 	var problems []error
 	for _, q := range c.queues() {
-		problems = append(problems, broker.CheckQueue(q))
+		if q.Destination == relay.ForemanDestination { // the others are told of once, not for every organization
+			problems = append(problems, broker.CheckQueue(q))
+		}
 	}
 	return errors.Join(problems...)
 }

@@ -37,7 +37,8 @@ type Config struct {
 	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
 
-	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
+	Routes       map[string]RouteConfig `yaml:"routes" json:"routes"`             // by name: what they have otherwise
+	Destinations map[string]Destination `yaml:"destinations" json:"destinations"` // beside Foreman, by name
 }
 
 // TLS names the files of the edge's certificate.
@@ -64,12 +65,9 @@ type Broker struct {
 	Destination string `yaml:"destination" json:"destination"` // drain: what it drains for, as its certificate says
 }
 
-// Foreman is the destination.
+// Foreman is the destination that always exists.
 type Foreman struct {
-	URL            string        `yaml:"url" json:"url"`
-	CA             string        `yaml:"ca" json:"ca"`
-	Cert           string        `yaml:"cert" json:"cert"`
-	Key            string        `yaml:"key" json:"key"`
+	Reach          `yaml:",inline"`
 	AttemptTimeout time.Duration `yaml:"attempt_timeout" json:"attempt_timeout"`
 	Concurrency    int           `yaml:"concurrency" json:"concurrency"` // attempts at one time, at most
 	ProbeInterval  time.Duration `yaml:"probe_interval" json:"probe_interval"`
@@ -133,10 +131,10 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget := relay.DefaultBudgetOptions()
 	return Config{
-		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(),
+		Routes: map[string]RouteConfig{}, Destinations: map[string]Destination{}, SmartProxy: defaultSmartProxy(),
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
-		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
+		Foreman: Foreman{Reach: Reach{}.filled(false), AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
 			RetryPercent: budget.Percent, RetryFloor: budget.Floor,
 			Rate: gate.Rate, Burst: gate.Burst, Weights: map[string]int{}},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
@@ -196,16 +194,21 @@ func (c *Config) complete(stateName string, env func(string) string) error {
 	if c.AdminSocket == "" {
 		c.AdminSocket = filepath.Join(c.StateDir, "admin.sock")
 	}
+	for name, d := range c.Destinations {
+		c.Destinations[name] = d.filled()
+	}
 	return nil
 }
 
-// queues are the organizations' queues, default/foreman always among them.
+// queues are those of every organization for every destination, default/foreman
+// always among them.
 func (c *Config) queues() []relay.Queue {
 	var all []relay.Queue
 	for _, o := range append([]string{relay.DefaultOrganization, c.Organization}, c.Organizations...) {
-		q := relay.Queue{Organization: o, Destination: relay.ForemanDestination}
-		if !slices.Contains(all, q) {
-			all = append(all, q)
+		for _, d := range c.destinations() {
+			if q := (relay.Queue{Organization: o, Destination: d}); !slices.Contains(all, q) {
+				all = append(all, q)
+			}
 		}
 	}
 	return all
