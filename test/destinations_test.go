@@ -137,7 +137,7 @@ func (f *form) startWithHook(far bool) *hook {
 		require.NoError(f.t, os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
-	here := write("here.yaml", fmt.Sprintf("destinations:\n  nowhere: {url: 'http://relay-test.invalid/'}\n  pulp: {url: '%s/sub', ca: %s, cert: %s, key: %s, authorization_file: %s, min_tls: 1.3}\n",
+	here := write("here.yaml", fmt.Sprintf("destinations:\n  nowhere: {url: 'http://relay-test.invalid/', allow_addresses: [127.0.0.1]}\n  pulp: {url: '%s/sub', ca: %s, cert: %s, key: %s, authorization_file: %s, min_tls: 1.3}\n",
 		h.URL, f.cert("ca.crt"), f.cert("host.crt"), f.cert("host.key"), write("token", "Bearer token-1\n")))
 	if !far {
 		f.edge = harness.Start(f.t, append(f.serve(), "--foreman-url", f.foreman.URL(), "--config", here)...)
