@@ -135,3 +135,31 @@ func TestDoctorLooksAtCertificatesOfDestinations(t *testing.T) {
 	}
 	require.Equal(t, []string{"destinations.pulp.cert", "destinations.pulp.key", "destinations.pulp.ca"}, checks)
 }
+
+// Every destination has a circuit and a gate of its own, and shows them from the
+// start, whether it is delivered to from here or not.
+func TestMetricsOfEachDestination(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "destinations: {pulp: {url: 'http://127.0.0.1:1', concurrency: 3, rate: 3}, elsewhere: {}}\n"))
+	text := p.metrics()
+	for destination, limit := range map[string]string{"foreman": "0", "elsewhere": "0", "pulp": "1"} {
+		require.Contains(t, text, `foreman_relay_concurrency_limit{destination="`+destination+`"} `+limit+"\n")
+		require.Contains(t, text, `foreman_relay_attempts_total{class="delivered",destination="`+destination+`"} 0`)
+		require.Contains(t, text, `foreman_relay_attempt_duration_seconds_count{destination="`+destination+`"} 0`)
+	}
+	require.Contains(t, text, `foreman_relay_rate_limit{destination="pulp"} 1`)
+	require.Contains(t, p.start["message"], "delivers to pulp at http://127.0.0.1:1;")
+}
+
+// A drain is for one destination; it says what is missing for that one.
+func TestADrainForADestination(t *testing.T) {
+	ca, _, _ := certificates(t)
+	args := append(drainArgs(t, filepath.Dir(ca), "127.0.0.1:1", ""), "--destination", "pulp")
+	_, errs, code := cli(t, args...)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, `a drain for "pulp" needs destinations.pulp.url in its configuration`)
+	require.NotContains(t, errs, "foreman-url")
+
+	drain := startProcess(t, append(args, "--config", writeFile(t, "destinations: {pulp: {url: 'http://127.0.0.1:1/hook'}}\n"))...)
+	require.Contains(t, drain.start["message"], "to pulp at http://127.0.0.1:1/hook as ")
+	require.Zero(t, drain.stop())
+}

@@ -151,7 +151,8 @@ func (s *server) serveEdge(context.Context) error {
 			return usage(fmt.Errorf("tls: %w", err))
 		}
 	}
-	s.serveHTTP("edge", handlers.NewServer(s.edge, config, s.log), s.listener, s.edge.Refuse)
+	door := c.Limits.door()
+	s.serveHTTP("edge", door.Server(s.edge, config, s.log), door.Listener(s.listener, s.registry), s.edge.Refuse)
 	return nil
 }
 
