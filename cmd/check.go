@@ -52,7 +52,7 @@ func (c *Config) checkFiles() error {
 		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
-	return errors.Join(append(problems, c.Foreman.Reach.check("foreman"))...)
+	return errors.Join(append(problems, c.Foreman.check("foreman"))...)
 }
 
 func (c *Config) checkChoices() error {

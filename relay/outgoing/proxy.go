@@ -45,10 +45,10 @@ func (o Options) proxy() (*url.URL, error) {
 
 // proxyAnswer makes an error of a proxy that does not open the way.
 func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-	switch {
-	case resp.StatusCode == http.StatusOK:
+	switch resp.StatusCode {
+	case http.StatusOK:
 		return nil
-	case resp.StatusCode == http.StatusProxyAuthRequired:
+	case http.StatusProxyAuthRequired:
 		return errors.New("the proxy wants other credentials (407): name a file with them in proxy_authorization_file")
 	}
 	return fmt.Errorf("the proxy answers %d: it does not reach the destination, or does not let the relay there", resp.StatusCode)

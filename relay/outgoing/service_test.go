@@ -79,7 +79,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
 	open := secretFile(t, "Bearer secret")
-	require.NoError(t, os.Chmod(open, 0o644)) //nolint:gosec // that is what is wrong with it
+	require.NoError(t, os.Chmod(open, 0o644))
 	const there = "https://f.example.com"
 	for want, o := range map[string]Options{
 		"write https://":                {URL: "foreman.example.com"},
