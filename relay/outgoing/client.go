@@ -84,4 +84,12 @@ func (c *Client) Do(req *http.Request) relay.Answer {
 // Send makes the exchange up to the answer's headers; the caller bounds what it
 // reads of the body, and closes it. relay.ErrorText tells an error without the
 // URL in it.
-func (c *Client) Send(req *http.Request) (*http.Response, error) { return c.http.Do(req) }
+func (c *Client) Send(req *http.Request) (*http.Response, error) {
+	var used atomic.Bool
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { used.Store(i.Reused) }})
+	resp, err := c.http.Do(req.WithContext(ctx))
+	if err != nil && !used.Load() {
+		return nil, c.unopened(req.Context(), err)
+	}
+	return resp, err
+}

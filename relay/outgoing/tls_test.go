@@ -2,10 +2,13 @@ package outgoing
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +70,41 @@ func TestTLSOfADestination(t *testing.T) {
 			require.Contains(t, r.Detail, c.detail, name)
 			require.Equal(t, r.Class == relay.ClassDelivered, got.Load() == 1, name)
 			require.NotContains(t, r.Detail, "/hook", "an error holds no URL")
+		}
+	}
+}
+
+// A server that will not have our certificate is often faster than the first
+// request, or closes while that is sent; its reason is told all the same.
+func TestTheReasonOfAServerThatClosesAtOnce(t *testing.T) {
+	ca := newAuthority(t)
+	_, _, server := ca.issue("localhost", local)
+	cert, key, _ := ca.issue("relay.example.com")
+	early, reset, other := errors.New("http2: "+unestablished), &net.OpError{Op: "read", Err: syscall.ECONNRESET}, errors.New("something else")
+	for _, http2 := range []bool{false, true} {
+		s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: ca.pool, ClientAuth: tls.RequireAndVerifyClientCert}, http2,
+			func(http.ResponseWriter, *http.Request) { t.Error("nobody is let in") })
+		d := service(t, Options{URL: s.URL, CAFile: ca.file, HTTP2: http2})
+		for _, err := range []error{early, reset} {
+			r := relay.ClassifyHTTP(relay.Answer{Err: d.unopened(t.Context(), err)}, time.Now())
+			require.Equal(t, relay.ClassDenied, r.Class, r.Detail)
+			require.Contains(t, r.Detail, "certificate required")
+		}
+		require.Equal(t, other, d.unopened(t.Context(), other))
+
+		for _, nothing := range []Options{
+			{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key}, // it has nothing to say
+			{URL: s.URL, Proxy: "http://127.0.0.1:1"},                   // a proxy is not asked
+			{URL: "https://127.0.0.1:1"},                                // nobody is there any more
+		} {
+			nothing.HTTP2 = http2
+			d := service(t, nothing)
+			require.Equal(t, errUnestablished, d.unopened(t.Context(), early))
+			require.Equal(t, error(reset), d.unopened(t.Context(), reset))
+		}
+		for range 30 { // whoever is faster
+			r := d.Deliver(t.Context(), message())
+			require.Equal(t, relay.ClassDenied, r.Class, r.Detail)
 		}
 	}
 }
