@@ -14,7 +14,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.SmartProxy.check()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check()}
 	return usage(errors.Join(problems...))
 }
 
@@ -51,6 +51,9 @@ func (c *Config) checkFiles() error {
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
 		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}} {
 		problems = append(problems, exists(f[0], f[1]))
+	}
+	for _, crl := range c.TLS.CRL {
+		problems = append(problems, exists("tls.crl", crl))
 	}
 	return errors.Join(append(problems, c.Foreman.check("foreman"))...)
 }

@@ -143,7 +143,7 @@ func TestSlowConnectionsOfOneAddressStarveNoOther(t *testing.T) {
 // and a connection on which nothing is said any more.
 func TestConnectionsThatStallAreCut(t *testing.T) {
 	certFile, keyFile, _, _ := certificate(t)
-	config, err := handlers.ServerTLS(certFile, keyFile, "")
+	certificates, err := openCertificates(certFile, keyFile, "")
 	require.NoError(t, err)
 	cut := func(t *testing.T, c net.Conn) {
 		t.Helper()
@@ -162,7 +162,7 @@ func TestConnectionsThatStallAreCut(t *testing.T) {
 		require.True(t, answered(t, o.dial("127.0.0.1")), "their places are free again")
 	})
 	t.Run("handshake", func(t *testing.T) {
-		o := openDoor(t, short, config, nil)
+		o := openDoor(t, short, certificates.TLS(), nil)
 		silent, half := o.dial("127.0.0.1"), o.dial("127.0.0.1")
 		_, err := half.Write([]byte{22, 3, 1, 2, 0, 1}) // the beginning of a ClientHello of 512 bytes
 		require.NoError(t, err)
@@ -197,7 +197,7 @@ func TestHeadersAreBounded(t *testing.T) {
 // a client that sends requests and takes each back at once.
 func TestStreamsAreBounded(t *testing.T) {
 	certFile, keyFile, _, pool := certificate(t)
-	config, err := handlers.ServerTLS(certFile, keyFile, "")
+	certificates, err := openCertificates(certFile, keyFile, "")
 	require.NoError(t, err)
 	d := handlers.DefaultDoor()
 	d.Streams = 3
@@ -210,7 +210,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		most = max(most, running[connection])
 	}
 	release := make(chan struct{})
-	o := openDoor(t, d, config, func(_ http.ResponseWriter, r *http.Request) {
+	o := openDoor(t, d, certificates.TLS(), func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/first" {
 			return
 		}

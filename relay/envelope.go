@@ -49,6 +49,7 @@ const (
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 	hdrObject          = "Relay-Object"
 	hdrSize            = "Relay-Size" // of the body in the object's pieces
+	hdrSender          = "Relay-Sender"
 )
 
 // ErrEnvelope is wrapped by every decoding error.
@@ -61,12 +62,13 @@ type textField struct {
 }
 
 // textFields are all there are: an array, because every message is encoded.
-func (m *Message) textFields() [15]textField {
+func (m *Message) textFields() [16]textField {
 	return [...]textField{
 		{hdrID, &m.ID}, {hdrOrganization, &m.Queue.Organization}, {hdrDestination, &m.Queue.Destination},
 		{hdrRoute, &m.Route}, {hdrLane, &m.Lane}, {hdrKey, &m.Key}, {hdrMethod, &m.Method}, {hdrPath, &m.Path},
 		{hdrContentType, &m.ContentType}, {hdrAccept, &m.Accept}, {hdrContentEncoding, &m.ContentEncoding},
 		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom}, {hdrKind, &m.Kind},
+		{hdrSender, &m.Sender},
 	}
 }
 
