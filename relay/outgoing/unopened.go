@@ -49,8 +49,8 @@ func (c *Client) reason(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reasonTime)
 	defer cancel()
 	conn, err := t.DialContext(ctx, "tcp", net.JoinHostPort(c.base.Hostname(), cmp.Or(c.base.Port(), "443")))
-	if err != nil {
-		return nil //nolint:nilerr // the server is no longer there to be asked
+	if err != nil { // it is no longer there to be asked
+		return nil
 	}
 	defer func() { _ = conn.Close() }() // nothing was said on it
 	config := t.TLSClientConfig.Clone()
