@@ -22,7 +22,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, run
+//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, run
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -191,6 +191,13 @@ func keysSubject(q relay.Queue) string { return "relay-keys." + q.Destination + 
 func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination + "." + q.Token() }
 func baseKey(q relay.Queue) string       { return "base." + q.Destination + "." + q.Token() }
 func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "." + q.Token() }
+
+func organizationKey(name string) string { return "organization." + orgToken(name) }
+
+// organizationKeys match those of all organizations.
+const organizationKeys = "organization.*"
+
+func kvSubject(key string) string { return "$KV." + kvBucket + "." + key }
 
 // runKey is where the number of the edge's run is kept.
 const runKey = "run"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -124,6 +125,8 @@ func (c *Config) checkLimits() error {
 		within("pass_through.stale_bytes", p.StaleBytes, 1<<10, 1<<40),
 		within("foreman.probe_interval", f.ProbeInterval, 10*time.Millisecond, 5*time.Second),
 		f.checkRate(),
+		c.Rates.check(),
+		quotaStatus(l.QuotaStatus),
 	)
 }
 
@@ -153,6 +156,24 @@ const longestPass = 90 * time.Second
 func within[T int | float64 | ByteSize | time.Duration](key string, v, low, high T) error {
 	if v < low || v > high {
 		return fmt.Errorf("%s is %v; it must be from %v to %v", key, v, low, high)
+	}
+	return nil
+}
+
+func (r Rates) check() error {
+	const most = 1_000_000
+	return errors.Join(
+		within("rates.per_second", r.PerSecond, 0, most),
+		within("rates.burst", r.Burst, 0, most),
+		within("rates.sender_per_second", r.SenderPerSecond, 0, most),
+		within("rates.sender_burst", r.SenderBurst, 0, most),
+		within("rates.senders", r.Senders, 1, 10_000_000),
+	)
+}
+
+func quotaStatus(status int) error {
+	if status != http.StatusInsufficientStorage && status != http.StatusTooManyRequests {
+		return fmt.Errorf("limits.quota_status is %d; it must be 507 or 429", status)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,7 @@ type Config struct {
 	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
 	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
+	Rates         Rates       `yaml:"rates" json:"rates"`
 
 	Routes       map[string]RouteConfig `yaml:"routes" json:"routes"`             // by name: what they have otherwise
 	Destinations map[string]Destination `yaml:"destinations" json:"destinations"` // beside Foreman, by name
@@ -103,6 +105,16 @@ type PassThrough struct {
 	StaleBytes   ByteSize      `yaml:"stale_bytes" json:"stale_bytes"` // in memory, of all of them
 }
 
+// Rates are what is taken of an organization and of a sender, in requests, where
+// the organization has no rates of its own; 0: no bound.
+type Rates struct {
+	PerSecond       float64 `yaml:"per_second" json:"per_second"`
+	Burst           int     `yaml:"burst" json:"burst"` // that may come at once; 0: what comes in a second
+	SenderPerSecond float64 `yaml:"sender_per_second" json:"sender_per_second"`
+	SenderBurst     int     `yaml:"sender_burst" json:"sender_burst"`
+	Senders         int     `yaml:"senders" json:"senders"` // that are remembered at one time
+}
+
 // Limits are all other numbers.
 type Limits struct {
 	Quota           ByteSize      `yaml:"quota" json:"quota"`                         // of each queue's journal
@@ -134,6 +146,7 @@ type Limits struct {
 	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"`             // move, pause or discard
 	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
 	MaxUploads      int           `yaml:"max_uploads" json:"max_uploads"`         // bodies above 1 MiB that come at one time; more get 429
+	QuotaStatus     int           `yaml:"quota_status" json:"quota_status"`       // what a sender gets whose queue is full: 507 or 429
 }
 
 // defaultConfig is what holds with nothing given.
@@ -150,7 +163,8 @@ func defaultConfig() Config {
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
 			MaxBody: ByteSize(pass.MaxBody), MaxNode: ByteSize(pass.MaxNode), MaxAnswer: ByteSize(pass.MaxAnswer),
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
-		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads,
+		Rates: Rates{Senders: relay.DefaultMeters},
+		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads, QuotaStatus: http.StatusInsufficientStorage,
 			MaxConnections: door.Connections, MaxPerAddress: door.PerAddress, MaxStreams: door.Streams, MaxHeader: ByteSize(door.MaxHeader),
 			HeaderTimeout: door.HeaderTimeout, IdleTimeout: door.IdleTimeout,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,

@@ -144,7 +144,7 @@ func (s *server) makeEdge(context.Context) error {
 		return err
 	}
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
-		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: metrics, Log: s.log})
+		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }
 
@@ -191,7 +191,7 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	}
 	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), handlers.NewStorageCollector(s.broker.Storage), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Storage: s.broker.Storage, Config: s.config,
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Organizations: s.broker, Edge: s.edge, Storage: s.broker.Storage, Config: s.config,
 		Version: Version(), Registry: s.registry, Log: s.log})
 	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
 	return nil
