@@ -152,7 +152,7 @@ type Limits struct {
 // defaultConfig is what holds with nothing given.
 func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
-	budget, door := relay.DefaultBudgetOptions(), handlers.DefaultDoor()
+	budget, connections := relay.DefaultBudgetOptions(), handlers.DefaultConnectionLimits()
 	return Config{
 		Routes: map[string]RouteConfig{}, Destinations: map[string]Destination{}, SmartProxy: defaultSmartProxy(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
@@ -165,8 +165,8 @@ func defaultConfig() Config {
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
 		Rates: Rates{Senders: relay.DefaultMeters},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads, QuotaStatus: http.StatusInsufficientStorage,
-			MaxConnections: door.Connections, MaxPerAddress: door.PerAddress, MaxStreams: door.Streams, MaxHeader: ByteSize(door.MaxHeader),
-			HeaderTimeout: door.HeaderTimeout, IdleTimeout: door.IdleTimeout,
+			MaxConnections: connections.Connections, MaxPerAddress: connections.PerAddress, MaxStreams: connections.Streams, MaxHeader: ByteSize(connections.MaxHeader),
+			HeaderTimeout: connections.HeaderTimeout, IdleTimeout: connections.IdleTimeout,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
 			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, IndexParked: index.Parked,
@@ -247,9 +247,9 @@ func (c *Config) gate() relay.GateOptions {
 	return o
 }
 
-// door is what the edge lets in.
-func (l Limits) door() handlers.Door {
-	return handlers.Door{Connections: l.MaxConnections, PerAddress: l.MaxPerAddress, Streams: l.MaxStreams, MaxHeader: int(l.MaxHeader),
+// connections are what the edge lets in.
+func (l Limits) connections() handlers.ConnectionLimits {
+	return handlers.ConnectionLimits{Connections: l.MaxConnections, PerAddress: l.MaxPerAddress, Streams: l.MaxStreams, MaxHeader: int(l.MaxHeader),
 		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout}
 }
 

@@ -154,8 +154,8 @@ func (s *server) serveEdge(context.Context) error {
 		config = s.certificates.TLS()
 		s.watchCertificates()
 	}
-	door := s.config.Limits.door()
-	s.serveHTTP("edge", door.Server(s.edge, config, s.log), door.Listener(s.listener, s.registry), s.edge.Refuse)
+	connections := s.config.Limits.connections()
+	s.serveHTTP("edge", connections.Server(s.edge, config, s.log), connections.Listener(s.listener, s.registry), s.edge.Refuse)
 	return nil
 }
 

@@ -237,8 +237,8 @@ func TestTheRateIsConfigured(t *testing.T) {
 	require.Contains(t, text, "foreman_relay_rate_limit{destination=\"foreman\"} 0.5\n")
 }
 
-// The door is the configured one; the admin socket is behind none.
-func TestTheDoorIsConfigured(t *testing.T) {
+// The bounds are the configured ones; the admin socket has none of them.
+func TestTheConnectionsAreBoundAsConfigured(t *testing.T) {
 	p := startServe(t, "--config", writeFile(t, "limits: {max_connections: 2, max_per_address: 1, header_timeout: 1m}\n"))
 	dial := func(from string) net.Conn {
 		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", strings.TrimPrefix(p.start["url"], "http://"))

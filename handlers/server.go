@@ -10,7 +10,7 @@ import (
 // NewServer is an HTTP server with the limits of an edge where nothing is
 // configured.
 func NewServer(h http.Handler, config *tls.Config, l zerolog.Logger) *http.Server {
-	return DefaultDoor().Server(h, config, l)
+	return DefaultConnectionLimits().Server(h, config, l)
 }
 
 // debugWriter takes the server's own complaints (handshakes that fail, say).

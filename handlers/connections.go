@@ -13,9 +13,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Door bounds the connections of a server, and what one may cost before there is a
+// ConnectionLimits bound the connections of a server, and what one may cost before there is a
 // request on it.
-type Door struct {
+type ConnectionLimits struct {
 	Connections   int           // at one time; more are closed at once. 0: no bound
 	PerAddress    int           // of these, from one address, or one /64 of IPv6; 0: no bound
 	HeaderTimeout time.Duration // of a TLS handshake, and of the headers of each request
@@ -24,10 +24,10 @@ type Door struct {
 	Streams       int           // requests at one time on one connection of HTTP/2
 }
 
-// DefaultDoor suits an edge of some ten thousand hosts, of which many may come
+// DefaultConnectionLimits suits an edge of some ten thousand hosts, of which many may come
 // through one address.
-func DefaultDoor() Door {
-	return Door{Connections: 4096, PerAddress: 1024, HeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeader: 32 << 10, Streams: 250}
+func DefaultConnectionLimits() ConnectionLimits {
+	return ConnectionLimits{Connections: 4096, PerAddress: 1024, HeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeader: 32 << 10, Streams: 250}
 }
 
 const (
@@ -41,10 +41,10 @@ const (
 )
 
 // Server is an HTTP server with these limits.
-func (d Door) Server(h http.Handler, config *tls.Config, l zerolog.Logger) *http.Server {
-	return &http.Server{Handler: h, TLSConfig: config, ReadHeaderTimeout: d.HeaderTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: d.IdleTimeout, MaxHeaderBytes: d.MaxHeader, ErrorLog: log.New(debugWriter{l}, "", 0),
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: d.Streams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: takeTimeout}}
+func (c ConnectionLimits) Server(h http.Handler, config *tls.Config, l zerolog.Logger) *http.Server {
+	return &http.Server{Handler: h, TLSConfig: config, ReadHeaderTimeout: c.HeaderTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: c.IdleTimeout, MaxHeaderBytes: c.MaxHeader, ErrorLog: log.New(debugWriter{l}, "", 0),
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: c.Streams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: takeTimeout}}
 }
 
 // Why a connection is refused, as metrics have it.
@@ -53,21 +53,21 @@ const (
 	refusedAddress = "address"
 )
 
-// Listener lets as many connections in as the door allows, and registers its
+// Listener lets as many connections in as may be open, and registers its
 // metrics. Who is refused learns it at once: a queue of connections would fill
 // with those who wait for nothing.
-func (d Door) Listener(l net.Listener, r prometheus.Registerer) net.Listener {
+func (c ConnectionLimits) Listener(l net.Listener, r prometheus.Registerer) net.Listener {
 	refused := counters("connections_refused_total", "Connections closed at once because as many as may be were open, in all or from that address.", "why")
 	open := prometheus.NewGauge(prometheus.GaugeOpts{Name: "foreman_relay_connections", Help: "Connections of the edge that are open."})
 	r.MustRegister(refused, open)
 	refused.WithLabelValues(refusedTotal)
 	refused.WithLabelValues(refusedAddress)
-	return &doorListener{Listener: l, door: d, refused: refused, open: open, from: map[netip.Prefix]int{}}
+	return &boundListener{Listener: l, limits: c, refused: refused, open: open, from: map[netip.Prefix]int{}}
 }
 
-type doorListener struct {
+type boundListener struct {
 	net.Listener
-	door    Door
+	limits  ConnectionLimits
 	refused *prometheus.CounterVec
 	open    prometheus.Gauge
 
@@ -77,7 +77,7 @@ type doorListener struct {
 }
 
 // Accept returns the next connection that is let in.
-func (l *doorListener) Accept() (net.Conn, error) {
+func (l *boundListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
@@ -86,20 +86,20 @@ func (l *doorListener) Accept() (net.Conn, error) {
 		from := origin(c.RemoteAddr())
 		why := l.enter(from)
 		if why == "" {
-			return &doorConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+			return &boundConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
 		}
 		l.refused.WithLabelValues(why).Inc()
 		_ = c.Close() // nothing was said on it
 	}
 }
 
-func (l *doorListener) enter(from netip.Prefix) (refused string) {
+func (l *boundListener) enter(from netip.Prefix) (refused string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.door.Connections > 0 && l.all >= l.door.Connections:
+	case l.limits.Connections > 0 && l.all >= l.limits.Connections:
 		return refusedTotal
-	case l.door.PerAddress > 0 && l.from[from] >= l.door.PerAddress:
+	case l.limits.PerAddress > 0 && l.from[from] >= l.limits.PerAddress:
 		return refusedAddress
 	}
 	l.all++
@@ -108,7 +108,7 @@ func (l *doorListener) enter(from netip.Prefix) (refused string) {
 	return ""
 }
 
-func (l *doorListener) leave(from netip.Prefix) {
+func (l *boundListener) leave(from netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all--
@@ -133,13 +133,13 @@ func origin(a net.Addr) netip.Prefix {
 	return netip.PrefixFrom(ip, bits).Masked()
 }
 
-// doorConn leaves once, whoever closes it.
-type doorConn struct {
+// boundConn leaves once, whoever closes it.
+type boundConn struct {
 	net.Conn
 	leave func()
 }
 
-func (c *doorConn) Close() error {
+func (c *boundConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }

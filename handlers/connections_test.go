@@ -23,14 +23,14 @@ import (
 	"github.com/theforeman/foreman-relay/handlers"
 )
 
-// door is a server behind a door, on loopback.
-type door struct {
+// bounded is a server whose connections are bound, on loopback.
+type bounded struct {
 	t        *testing.T
 	address  string
 	registry *prometheus.Registry
 }
 
-func openDoor(t *testing.T, d handlers.Door, config *tls.Config, h http.HandlerFunc) *door {
+func serveBounded(t *testing.T, d handlers.ConnectionLimits, config *tls.Config, h http.HandlerFunc) *bounded {
 	t.Helper()
 	if h == nil {
 		h = func(http.ResponseWriter, *http.Request) {}
@@ -42,7 +42,7 @@ func openDoor(t *testing.T, d handlers.Door, config *tls.Config, h http.HandlerF
 	require.NoError(t, l.Close())
 	l, err = net.Listen("tcp4", "0.0.0.0:"+port) // loopback has many addresses
 	require.NoError(t, err)
-	o := &door{t: t, address: "127.0.0.1:" + port, registry: prometheus.NewRegistry()}
+	o := &bounded{t: t, address: "127.0.0.1:" + port, registry: prometheus.NewRegistry()}
 	server, done := d.Server(h, config, zerolog.Nop()), make(chan error, 1)
 	behind := d.Listener(l, o.registry)
 	go func() {
@@ -60,7 +60,7 @@ func openDoor(t *testing.T, d handlers.Door, config *tls.Config, h http.HandlerF
 }
 
 // dial connects from an address of loopback.
-func (o *door) dial(from string) net.Conn {
+func (o *bounded) dial(from string) net.Conn {
 	o.t.Helper()
 	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 5 * time.Second}).Dial("tcp", o.address)
 	require.NoError(o.t, err)
@@ -86,7 +86,7 @@ func answered(t *testing.T, c net.Conn) bool {
 }
 
 // stall says half a request.
-func (o *door) stall(from string) net.Conn {
+func (o *bounded) stall(from string) net.Conn {
 	o.t.Helper()
 	c := o.dial(from)
 	_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: re")
@@ -95,7 +95,7 @@ func (o *door) stall(from string) net.Conn {
 }
 
 // sum is the value of a family with this label, if it has one.
-func (o *door) sum(name, label string) (sum float64) {
+func (o *bounded) sum(name, label string) (sum float64) {
 	o.t.Helper()
 	families, err := o.registry.Gather()
 	require.NoError(o.t, err)
@@ -110,9 +110,9 @@ func (o *door) sum(name, label string) (sum float64) {
 }
 
 func TestMoreConnectionsThanMayBeAreClosedAtOnce(t *testing.T) {
-	d := handlers.DefaultDoor()
+	d := handlers.DefaultConnectionLimits()
 	d.Connections, d.PerAddress = 2, 0
-	o := openDoor(t, d, nil, nil)
+	o := serveBounded(t, d, nil, nil)
 	a, b := o.dial("127.0.0.1"), o.dial("127.0.0.2")
 	require.True(t, answered(t, a))
 	require.True(t, answered(t, b))
@@ -126,9 +126,9 @@ func TestMoreConnectionsThanMayBeAreClosedAtOnce(t *testing.T) {
 
 // Slow ones from one address fill what that address has, and keep nobody else out.
 func TestSlowConnectionsOfOneAddressStarveNoOther(t *testing.T) {
-	d := handlers.DefaultDoor()
+	d := handlers.DefaultConnectionLimits()
 	d.Connections, d.PerAddress = 8, 3
-	o := openDoor(t, d, nil, nil)
+	o := serveBounded(t, d, nil, nil)
 	for range 3 {
 		o.stall("127.0.0.1")
 	}
@@ -150,11 +150,11 @@ func TestConnectionsThatStallAreCut(t *testing.T) {
 		_, err := io.Copy(io.Discard, c) // it may be told why
 		require.False(t, errors.Is(err, os.ErrDeadlineExceeded), "it is still open")
 	}
-	short := handlers.DefaultDoor()
+	short := handlers.DefaultConnectionLimits()
 	short.HeaderTimeout, short.PerAddress = 100*time.Millisecond, 2
 
 	t.Run("headers", func(t *testing.T) {
-		o := openDoor(t, short, nil, nil)
+		o := serveBounded(t, short, nil, nil)
 		a, b := o.stall("127.0.0.1"), o.stall("127.0.0.1")
 		cut(t, a)
 		cut(t, b)
@@ -162,7 +162,7 @@ func TestConnectionsThatStallAreCut(t *testing.T) {
 		require.True(t, answered(t, o.dial("127.0.0.1")), "their places are free again")
 	})
 	t.Run("handshake", func(t *testing.T) {
-		o := openDoor(t, short, certificates.TLS(), nil)
+		o := serveBounded(t, short, certificates.TLS(), nil)
 		silent, half := o.dial("127.0.0.1"), o.dial("127.0.0.1")
 		_, err := half.Write([]byte{22, 3, 1, 2, 0, 1}) // the beginning of a ClientHello of 512 bytes
 		require.NoError(t, err)
@@ -170,9 +170,9 @@ func TestConnectionsThatStallAreCut(t *testing.T) {
 		cut(t, half)
 	})
 	t.Run("idle", func(t *testing.T) {
-		idle := handlers.DefaultDoor()
+		idle := handlers.DefaultConnectionLimits()
 		idle.IdleTimeout = 100 * time.Millisecond
-		o := openDoor(t, idle, nil, nil)
+		o := serveBounded(t, idle, nil, nil)
 		c := o.dial("127.0.0.1")
 		require.True(t, answered(t, c))
 		cut(t, c)
@@ -180,9 +180,9 @@ func TestConnectionsThatStallAreCut(t *testing.T) {
 }
 
 func TestHeadersAreBounded(t *testing.T) {
-	d := handlers.DefaultDoor()
+	d := handlers.DefaultConnectionLimits()
 	d.MaxHeader = 4 << 10
-	o := openDoor(t, d, nil, nil)
+	o := serveBounded(t, d, nil, nil)
 	for size, want := range map[int]string{2 << 10: "200", 16 << 10: "431"} {
 		c := o.dial("127.0.0.1")
 		_, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: relay\r\nX: %s\r\n\r\n", strings.Repeat("x", size))
@@ -199,7 +199,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	certFile, keyFile, _, pool := certificate(t)
 	certificates, err := openCertificates(certFile, keyFile, "")
 	require.NoError(t, err)
-	d := handlers.DefaultDoor()
+	d := handlers.DefaultConnectionLimits()
 	d.Streams = 3
 	var mu sync.Mutex
 	running, most := map[string]int{}, 0 // by connection: the client may give one up, and take another
@@ -210,7 +210,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		most = max(most, running[connection])
 	}
 	release := make(chan struct{})
-	o := openDoor(t, d, certificates.TLS(), func(_ http.ResponseWriter, r *http.Request) {
+	o := serveBounded(t, d, certificates.TLS(), func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/first" {
 			return
 		}
@@ -254,7 +254,7 @@ func TestStreamsAreBounded(t *testing.T) {
 // One host of IPv6 has 2^64 addresses.
 func TestANetworkOfIPv6CountsAsOneAddress(t *testing.T) {
 	arriving := &arrivals{from: []string{"[2001:db8::1]:1", "[2001:db8::ffff:2]:1", "[2001:db8:0:1::1]:1", "[2001:db8::3]:1", "[::ffff:192.0.2.1]:1", "192.0.2.1:2", "192.0.2.2:1"}}
-	l := handlers.Door{PerAddress: 1}.Listener(arriving, prometheus.NewRegistry())
+	l := handlers.ConnectionLimits{PerAddress: 1}.Listener(arriving, prometheus.NewRegistry())
 	var in []string
 	for {
 		c, err := l.Accept()
