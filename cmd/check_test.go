@@ -87,7 +87,8 @@ func TestBounds(t *testing.T) {
 			f := reflect.TypeOf(v).Field(i)
 			key := parent + "." + yamlName(f)
 			bound, known := bounds[key]
-			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map || f.Anonymous {
+			// A status is one of two, and no range.
+			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map || f.Anonymous || key == "limits.quota_status" {
 				continue
 			}
 			require.True(t, known, "%s has no bounds", key)
@@ -112,6 +113,18 @@ func TestBounds(t *testing.T) {
 			require.ErrorContains(t, set(-1, bound[0]), key+" is ")
 			require.ErrorContains(t, set(1, bound[1]), key+" is ")
 			require.ErrorContains(t, set(1, bound[1]), "it must be from ")
+		}
+	}
+}
+
+func TestAFullQueueIsToldAsOneOfTwo(t *testing.T) {
+	for status, good := range map[int]bool{507: true, 429: true, 500: false, 0: false} {
+		config := defaultConfig()
+		config.Limits.QuotaStatus = status
+		if err := config.check(); good {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "limits.quota_status is ")
 		}
 	}
 }
