@@ -91,6 +91,7 @@ type Broker struct {
 	barrier  *Barrier
 	server   *embedded
 	nc       *nats.Conn
+	door     *nats.Conn // what requests from outside come to: it stores, and reads nothing
 	js       jetstream.JetStream
 	kv       jetstream.KeyValue
 	keys     *settledKeys
@@ -206,6 +207,10 @@ func (b *Broker) openServer(ctx context.Context) error {
 		return err
 	}
 	b.later(b.nc.Close)
+	if b.door, err = b.server.connect("door", b.server.door, nats.CustomInboxPrefix(doorInbox)); err != nil {
+		return err
+	}
+	b.later(b.door.Close)
 	b.js, err = jetstream.New(b.nc)
 	return err
 }
@@ -268,6 +273,7 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { b.watch(run) })
 	loops.Go(func() { b.timekeeper(run) })
+	loops.Go(func() { b.server.watchLink(run) })
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
@@ -323,7 +329,7 @@ func (b *Broker) Ready(context.Context) error {
 	if err := b.health.ready(); err != nil {
 		return err
 	}
-	if !b.nc.IsConnected() {
+	if !b.nc.IsConnected() || !b.door.IsConnected() {
 		return errors.New("no connection to the embedded broker")
 	}
 	return nil

@@ -2,14 +2,10 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,16 +22,6 @@ import (
 // startTimeout bounds the recovery of the streams at start.
 const startTimeout = 2 * time.Minute
 
-// ListenOptions open the broker to drains that dial in, over mutual TLS only.
-type ListenOptions struct {
-	Address  string // host:port
-	CertFile string
-	KeyFile  string
-	// ClientCAFile signs the drains' certificates. A drain of a destination
-	// carries DrainUser(destination) as URI.
-	ClientCAFile string
-}
-
 // embedded is the nats-server in this process. It has no port unless asked,
 // traps no signal and cannot end the process. It can be started anew within it,
 // because that alone makes JetStream write again after a full disk; connections
@@ -44,7 +30,9 @@ type embedded struct {
 	opts    *server.Options
 	current atomic.Pointer[server.Server]
 	edge    nkeys.KeyPair            // may do everything; in this process only
+	door    nkeys.KeyPair            // what takes requests: may store, and read nothing; in this process only
 	drains  map[string]nkeys.KeyPair // by destination; in this process only
+	link    *linkTLS                 // of the port; nil: there is none
 	log     zerolog.Logger
 
 	listening atomic.Pointer[string] // host:port
@@ -66,15 +54,15 @@ func startServer(ctx context.Context, dir string, always bool, queues []relay.Qu
 		JetStreamMaxStore:      1 << 60, // MaxBytes is reserved up front; the disk is guarded by disk.go
 		JetStreamMaxMemory:     64 << 20,
 		SyncAlways:             always,
-		MaxPayload:             MaxMessage,
 		DisableJetStreamBanner: true,
-		MaxControlLine:         4096,
 	}
+	bound(e.opts)
 	if err := e.admit(queues); err != nil {
 		return nil, err
 	}
 	if listen != nil {
-		if err := listen.apply(e.opts, queues); err != nil {
+		var err error
+		if e.link, err = listen.apply(e.opts, queues, log); err != nil {
 			return nil, err
 		}
 	}
@@ -150,6 +138,9 @@ func (e *embedded) admit(queues []relay.Queue) error {
 	if e.edge, err = add(nil); err != nil {
 		return err
 	}
+	if e.door, err = add(doorPermissions()); err != nil {
+		return err
+	}
 	for _, destination := range destinations(queues) {
 		if e.drains[destination], err = add(drainPermissions(destination, queues)); err != nil {
 			return err
@@ -169,54 +160,6 @@ func destinations(queues []relay.Queue) []string {
 		}
 	}
 	return names
-}
-
-// apply opens a port for far drains: mutual TLS before a word of the protocol,
-// the user taken from the certificate.
-func (l *ListenOptions) apply(opts *server.Options, queues []relay.Queue) error {
-	host, port, err := net.SplitHostPort(l.Address)
-	if err != nil {
-		return fmt.Errorf("broker listen address %q: write HOST:PORT: %w", l.Address, err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return fmt.Errorf("broker listen address %q: the port is not a number", l.Address)
-	}
-	if number == 0 {
-		number = server.RANDOM_PORT
-	}
-	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
-	if err != nil {
-		return fmt.Errorf("broker certificate %s and key %s: %w", l.CertFile, l.KeyFile, err)
-	}
-	pool, err := loadPool(l.ClientCAFile)
-	if err != nil {
-		return fmt.Errorf("broker client CA: %w", err)
-	}
-	opts.DontListen, opts.Host, opts.Port = false, host, number
-	opts.TLS, opts.TLSVerify, opts.TLSMap, opts.TLSHandshakeFirst = true, true, true, true
-	opts.TLSTimeout = 5
-	opts.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}
-	outside := map[string]struct{}{jwt.ConnectionTypeStandard: {}}
-	for _, destination := range destinations(queues) {
-		opts.Users = append(opts.Users, &server.User{Username: DrainUser(destination),
-			Permissions: drainPermissions(destination, queues), AllowedConnectionTypes: outside})
-	}
-	return nil
-}
-
-// loadPool reads CA certificates in PEM.
-func loadPool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
-	}
-	return pool, nil
 }
 
 // awaitHealthy waits until every stream is recovered. A stream that cannot be
