@@ -49,7 +49,7 @@ func (c *Config) checkPairs() error {
 func (c *Config) checkFiles() error {
 	var problems []error
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA},
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}, {"broker.crl", c.Broker.CRL},
 		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}

@@ -58,7 +58,7 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return err
 	}
 	channel, err := broker.Dial(broker.DialOptions{URL: c.Broker.URL, Destination: c.Broker.Destination, CAFile: c.Broker.CA,
-		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, Log: log})
+		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, CRLFile: c.Broker.CRL, Log: log})
 	if err != nil {
 		return usage(err)
 	}
