@@ -401,3 +401,15 @@ func EventReads(b *Broker, destination string) (func() int, error) {
 		return int(n.Load())
 	}, err
 }
+
+// DoorConn is the connection that requests from outside come to.
+func DoorConn(b *Broker) *nats.Conn { return b.door }
+
+// FrameSize is how much of an answer a frame holds.
+const FrameSize = frameSize
+
+// PassCallHeader is where the edge says what it asks for.
+const PassCallHeader = hdrPass
+
+// PassSubject is where the drains of a destination are asked.
+var PassSubject = passSubject

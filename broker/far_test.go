@@ -38,7 +38,12 @@ func listeningWith(t *testing.T, change func(*broker.Options)) (*broker.Broker, 
 
 func dial(t *testing.T, b *broker.Broker, certs, name string) *broker.Channel {
 	t.Helper()
-	c, err := broker.Dial(broker.DialOptions{URL: "tls://" + b.Address(), Destination: queue.Destination,
+	return dialAt(t, b.Address(), certs, name)
+}
+
+func dialAt(t *testing.T, address, certs, name string) *broker.Channel {
+	t.Helper()
+	c, err := broker.Dial(broker.DialOptions{URL: "tls://" + address, Destination: queue.Destination,
 		CAFile: filepath.Join(certs, "ca.crt"), CertFile: filepath.Join(certs, name+".crt"), KeyFile: filepath.Join(certs, name+".key"),
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel)})
 	require.NoError(t, err)

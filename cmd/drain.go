@@ -69,6 +69,11 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	}
 	end := drainer.start()
 	stop.push("drain", c.Limits.StopTimeout+cutOff, func(context.Context) { end() })
+	silence, err := drainer.servePasses(c, channel)
+	if err != nil {
+		return err
+	}
+	stop.push("passing on", time.Second, func(context.Context) { silence() })
 	announce(c.Log, log, stderr, fmt.Sprintf("foreman-relay %s drains %s to %s as %s, state in %s", Version(), c.Broker.URL, c.Foreman.URL, instance, c.StateDir),
 		map[string]any{"broker": c.Broker.URL, "foreman": c.Foreman.URL, "instance": instance, "state_dir": c.StateDir})
 	<-ctx.Done()
