@@ -189,6 +189,20 @@ func (m *linkMaterial) check(state tls.ConnectionState) error {
 	return errRevoked
 }
 
+// admits says why a drain's certificate, with what came along, does not hold any
+// more, if it does not.
+func (m *linkMaterial) admits(peer []*x509.Certificate) error {
+	between := x509.NewCertPool()
+	for _, c := range peer[1:] {
+		between.AddCert(c)
+	}
+	chains, err := peer[0].Verify(x509.VerifyOptions{Roots: m.pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return err
+	}
+	return m.check(tls.ConnectionState{VerifiedChains: chains})
+}
+
 // server is the configuration of the port. Sessions are not resumed: each
 // connection is held against the files as they are.
 func (l *linkTLS) server() *tls.Config {

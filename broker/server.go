@@ -22,8 +22,8 @@ import (
 // startTimeout bounds the recovery of the streams at start.
 const startTimeout = 2 * time.Minute
 
-// embedded is the nats-server in this process. It has no port unless asked,
-// traps no signal and cannot end the process. It can be started anew within it,
+// embedded is the nats-server in this process. It has no port (drains come in by the
+// guard), traps no signal and cannot end the process. It can be started anew within it,
 // because that alone makes JetStream write again after a full disk; connections
 // inside the process find the new one by themselves.
 type embedded struct {
@@ -31,19 +31,17 @@ type embedded struct {
 	current atomic.Pointer[server.Server]
 	edge    nkeys.KeyPair            // may do everything; in this process only
 	door    nkeys.KeyPair            // what takes requests: may store, and read nothing; in this process only
-	drains  map[string]nkeys.KeyPair // by destination; in this process only
-	link    *linkTLS                 // of the port; nil: there is none
+	drains  map[string]nkeys.KeyPair // by destination; the guard uses them for those from far away
 	log     zerolog.Logger
 
-	listening atomic.Pointer[string] // host:port
-	fatal     atomic.Pointer[string]
-	troubled  chan struct{} // holds one: the server has logged an error, look at its health
+	fatal    atomic.Pointer[string]
+	troubled chan struct{} // holds one: the server has logged an error, look at its health
 }
 
 // errServerAway is what connections meet while the server is started anew.
 var errServerAway = errors.New("the embedded broker is being started")
 
-func startServer(ctx context.Context, dir string, always bool, queues []relay.Queue, listen *ListenOptions, log zerolog.Logger) (*embedded, error) {
+func startServer(ctx context.Context, dir string, always bool, queues []relay.Queue, log zerolog.Logger) (*embedded, error) {
 	e := &embedded{drains: map[string]nkeys.KeyPair{}, troubled: make(chan struct{}, 1), log: log}
 	e.opts = &server.Options{
 		ServerName:             "foreman-relay",
@@ -60,16 +58,7 @@ func startServer(ctx context.Context, dir string, always bool, queues []relay.Qu
 	if err := e.admit(queues); err != nil {
 		return nil, err
 	}
-	if listen != nil {
-		var err error
-		if e.link, err = listen.apply(e.opts, queues, log); err != nil {
-			return nil, err
-		}
-	}
 	if err := e.start(ctx); err != nil {
-		if listen != nil && strings.Contains(err.Error(), "address already in use") {
-			err = fmt.Errorf("broker address %s is in use: another program listens there; stop it, or give --broker-listen another address: %w", listen.Address, err)
-		}
 		return nil, err
 	}
 	return e, nil
@@ -87,11 +76,6 @@ func (e *embedded) start(ctx context.Context) error {
 	if err := e.awaitHealthy(ctx, s); err != nil {
 		halt(s)
 		return err
-	}
-	if a, ok := s.Addr().(*net.TCPAddr); ok && a != nil {
-		e.opts.Port = a.Port // far drains find the next one where this one was
-		at := a.String()
-		e.listening.Store(&at)
 	}
 	e.current.Store(s)
 	return nil
@@ -222,15 +206,6 @@ func (e *embedded) connect(name string, kp nkeys.KeyPair, more ...nats.Option) (
 		return nil, fmt.Errorf("connect %s to the embedded broker: %w", name, err)
 	}
 	return nc, nil
-}
-
-// address is where far drains dial to, the same for every start; empty without
-// a port.
-func (e *embedded) address() string {
-	if a := e.listening.Load(); a != nil {
-		return *a
-	}
-	return ""
 }
 
 // serverLog passes the server's log on. Its Fatalf does not end the process: it
