@@ -112,7 +112,7 @@ func deniedSubjects(t *testing.T) (publish, subscribe []string) {
 }
 
 // everything is what all streams and consumers of a broker hold, and how they are
-// made.
+// made; but for what the edge itself does from time to time.
 func everything(t *testing.T, b *broker.Broker) string {
 	t.Helper()
 	js, err := jetstream.New(broker.EdgeConn(b))
@@ -123,10 +123,16 @@ func everything(t *testing.T, b *broker.Broker) string {
 	streams := js.ListStreams(ctx)
 	for s := range streams.Info() {
 		all[s.Config.Name] = []any{s.Config, s.State.Msgs, s.State.FirstSeq, s.State.LastSeq, s.State.Deleted}
+		if s.Config.Name == "KV_relay" {
+			all[s.Config.Name] = []any{s.Config, keys(t, js)}
+		}
 		stream, err := js.Stream(ctx, s.Config.Name)
 		require.NoError(t, err)
 		consumers := stream.ListConsumers(ctx)
 		for c := range consumers.Info() {
+			if !strings.HasPrefix(c.Name, "drain_") { // the edge's, for a while
+				continue
+			}
 			all[s.Config.Name+"/"+c.Name] = []any{c.Config, c.Delivered.Stream, c.PauseRemaining > 0}
 		}
 		require.NoError(t, consumers.Err())
@@ -135,6 +141,26 @@ func everything(t *testing.T, b *broker.Broker) string {
 	text, err := json.MarshalIndent(all, "", " ")
 	require.NoError(t, err)
 	return string(text)
+}
+
+// keys is the key-value bucket without checkpoints, which are written at any time.
+func keys(t *testing.T, js jetstream.JetStream) map[string]string {
+	t.Helper()
+	kv, err := js.KeyValue(t.Context(), "relay")
+	require.NoError(t, err)
+	all := map[string]string{}
+	lister, err := kv.ListKeys(t.Context())
+	require.NoError(t, err)
+	for key := range lister.Keys() {
+		kind, _, _ := strings.Cut(key, ".")
+		if kind == "checkpoint" || kind == "base" || kind == "proof" {
+			continue
+		}
+		entry, err := kv.Get(t.Context(), key)
+		require.NoError(t, err)
+		all[key] = string(entry.Value())
+	}
+	return all
 }
 
 // Everything that a drain has no need of is denied, with the same list in the

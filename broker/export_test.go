@@ -436,3 +436,6 @@ var (
 	DeadStream = deadStream
 	KeyStream  = keyStream
 )
+
+// EdgeKey is the public key of the user that may do everything.
+func EdgeKey(b *Broker) (string, error) { return b.server.edge.PublicKey() }
