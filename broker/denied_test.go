@@ -88,7 +88,7 @@ func deniedSubjects(t *testing.T) (publish, subscribe []string) {
 	}
 	mayAsk := []string{"$JS.API.DIRECT.GET." + mine, "$JS.API.DIRECT.GET." + broker.EventStream(queue.Destination)}
 	for _, s := range streams { // there is such a consumer in its own streams alone
-		for _, verb := range []string{"MSG.NEXT", "RESET", "INFO"} {
+		for _, verb := range []string{"MSG.NEXT", "RESET"} {
 			mayAsk = append(mayAsk, "$JS.API.CONSUMER."+verb+"."+s+".drain_foreman")
 		}
 	}
@@ -186,6 +186,37 @@ func TestADrainMayDoNothingElse(t *testing.T) {
 		})
 	}
 	require.Equal(t, before, everything(t, b))
+}
+
+// There is no permission that a drain does not use: all of them are, by one that has
+// messages, a large body, facts of which only the newest counts, and a request to
+// pass on.
+func TestEveryPermissionIsUsed(t *testing.T) {
+	b, certs := listeningWith(t, latestFacts)
+	used := map[string]*nats.Subscription{}
+	permissions := broker.DrainPermissions(queue.Destination, []relay.Queue{queue})
+	for _, subject := range permissions.Publish.Allow {
+		sub, err := broker.EdgeConn(b).SubscribeSync(subject)
+		require.NoError(t, err)
+		used[subject] = sub
+	}
+	require.NoError(t, broker.EdgeConn(b).Flush())
+	c, _ := serving(t, b, certs, saying(200, []byte("yes")))
+	accept(t, b, message("host", "", largeText(2*relay.MaxInline+1)))
+	for _, body := range []string{"00", "01", "02"} {
+		accept(t, b, facts("host", body))
+	}
+	runDrain(t, c, newCollector(), compacting)
+	status(t, b, settled)
+	_, err := b.Passer(queue.Destination, 1).Pass(t.Context(), nodePass, nodeAsk)
+	require.NoError(t, err)
+	require.NoError(t, broker.EdgeConn(b).Flush())
+	for subject, sub := range used {
+		n, _, err := sub.Pending()
+		require.NoError(t, err)
+		require.Positive(t, n, "nobody needs %s", subject)
+	}
+	require.Equal(t, []string{"_INBOX_drain_foreman.>", broker.PassSubject(queue.Destination)}, permissions.Subscribe.Allow)
 }
 
 // What takes requests from outside can store them, and read nothing: no stream, no

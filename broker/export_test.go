@@ -439,3 +439,6 @@ var (
 
 // EdgeKey is the public key of the user that may do everything.
 func EdgeKey(b *Broker) (string, error) { return b.server.edge.PublicKey() }
+
+// DrainPermissions is the one list.
+var DrainPermissions = drainPermissions

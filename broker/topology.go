@@ -261,7 +261,6 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),
-		"$JS.API.CONSUMER.INFO.*." + consumer,
 		apiGet(eventStream(destination)),
 		apiGet(kvStream) + ".$KV." + kvBucket + ".checkpoint." + destination + ".>",
 	}
