@@ -442,3 +442,6 @@ func EdgeKey(b *Broker) (string, error) { return b.server.edge.PublicKey() }
 
 // DrainPermissions is the one list.
 var DrainPermissions = drainPermissions
+
+// MaxSubscriptions is how much a connection may listen to.
+const MaxSubscriptions = maxSubscriptions

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/broker"
@@ -353,19 +354,66 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	require.True(t, second.IsConnected())
 }
 
+// write puts a certificate and its key into NAME.crt and NAME.key.
+func write(t *testing.T, dir, name string, c tls.Certificate) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	require.NoError(t, err)
+	replace(t, filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	replace(t, filepath.Join(dir, name+".crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
+}
+
+// A drain does not talk to an edge whose certificate is revoked.
+func TestAnEdgeThatIsRevoked(t *testing.T) {
+	ca, dir := newSigner(t, "all"), t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	replace(t, in("ca.crt"), ca.pem)
+	write(t, dir, "edge", ca.issue(31, func(c *x509.Certificate) {
+		c.URIs, c.IPAddresses, c.ExtKeyUsage = nil, []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}))
+	write(t, dir, "drain", ca.issue(32, nil))
+	ca.revoke(in("crl.pem"), 1, 31)
+	b := open(t, stateDir(t), func(o *broker.Options) {
+		o.Listen = &broker.ListenOptions{Address: "127.0.0.1:0", CertFile: in("edge.crt"), KeyFile: in("edge.key"), ClientCAFile: in("ca.crt")}
+	})
+	c, err := broker.Dial(broker.DialOptions{URL: "tls://" + b.Address(), Destination: queue.Destination, CAFile: in("ca.crt"), CertFile: in("drain.crt"),
+		KeyFile: in("drain.key"), CRLFile: in("crl.pem"), Log: zerolog.Nop()})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	require.Eventually(t, func() bool {
+		_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "i", Session: "s"})
+		return err != nil && strings.Contains(err.Error(), "revoked")
+	}, 10*time.Second, 20*time.Millisecond)
+	ca.revoke(in("crl.pem"), 2)
+	require.Eventually(t, broker.Conn(c).IsConnected, 10*time.Second, 5*time.Millisecond)
+}
+
+// Files that are wrong at the start end it, each with its name.
+func TestCertificatesThatCannotBeUsed(t *testing.T) {
+	g := newGuarded(t)
+	in := func(name string) string { return filepath.Join(g.certs, name) }
+	good := broker.ListenOptions{Address: "127.0.0.1:0", CertFile: in("edge.crt"), KeyFile: in("edge.key"), ClientCAFile: in("ca.crt")}
+	for want, change := range map[string]func(*broker.ListenOptions){
+		"edge.crt":       func(o *broker.ListenOptions) { o.KeyFile = in("drain.key") },
+		"nowhere":        func(o *broker.ListenOptions) { o.ClientCAFile = in("nowhere") },
+		"no certificate": func(o *broker.ListenOptions) { o.ClientCAFile = in("edge.key") },
+		"X509 CRL":       func(o *broker.ListenOptions) { o.CRLFile = in("ca.crt") },
+		"signed by none": func(o *broker.ListenOptions) { o.CRLFile = g.crl },
+		"HOST:PORT":      func(o *broker.ListenOptions) { o.Address = "edge" },
+	} {
+		o := good
+		change(&o)
+		_, err := broker.Open(t.Context(), broker.Options{StateDir: stateDir(t), Queues: []relay.Queue{queue}, Log: zerolog.Nop(), Listen: &o})
+		require.ErrorContains(t, err, want)
+	}
+}
+
 // A drain reads its own certificate at each dial: one that was revoked comes back by
 // itself when it is renewed.
 func TestADrainRenewsItsCertificate(t *testing.T) {
 	g := newGuarded(t)
 	dir := t.TempDir()
-	write := func(serial int64) {
-		c := g.ca.issue(serial, nil)
-		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-		require.NoError(t, err)
-		replace(t, filepath.Join(dir, "drain.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
-		replace(t, filepath.Join(dir, "drain.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
-	}
-	write(21)
+	write(t, dir, "drain", g.ca.issue(21, nil))
 	text, err := os.ReadFile(filepath.Join(g.certs, "ca.crt"))
 	require.NoError(t, err)
 	replace(t, filepath.Join(dir, "ca.crt"), text)
@@ -373,15 +421,31 @@ func TestADrainRenewsItsCertificate(t *testing.T) {
 	require.Eventually(t, nc.IsConnected, 10*time.Second, 5*time.Millisecond)
 	g.ca.revoke(g.crl, 2, 21)
 	require.Eventually(t, func() bool { return !nc.IsConnected() }, 20*time.Second, 5*time.Millisecond)
-	write(22)
+	write(t, dir, "drain", g.ca.issue(22, nil))
 	require.Eventually(t, nc.IsConnected, 20*time.Second, 5*time.Millisecond)
+}
+
+// A connection listens to so much and no more.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	g := newGuarded(t)
+	r := g.raw(t, "CONNECT {}")
+	require.Equal(t, "PONG", r.line())
+	var all strings.Builder
+	for i := range broker.MaxSubscriptions + 1 {
+		fmt.Fprintf(&all, "SUB _INBOX_drain_foreman.%d %d\r\n", i, i+1)
+	}
+	r.say(all.String())
+	require.Contains(t, r.line(), "-ERR 'maximum subscriptions exceeded'")
 }
 
 // Who only holds the port's places has them for as long as a handshake may take.
 func TestThePortIsBounded(t *testing.T) {
 	g := newGuarded(t)
-	var silent []net.Conn
-	for range broker.MaxConnections {
+	mute, err := tls.Dial("tcp", g.Address(), g.config(g.ca.issue(7, nil)))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = mute.Close() }) // it may be closed already
+	silent := []net.Conn{mute}
+	for range broker.MaxConnections - 1 {
 		conn, err := net.Dial("tcp", g.Address())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() }) // it may be closed already
@@ -393,8 +457,9 @@ func TestThePortIsBounded(t *testing.T) {
 	require.Error(t, err, "one more is closed at once")
 	require.NoError(t, more.Close())
 	for _, conn := range silent {
-		_, err := conn.Read(make([]byte, 1))
-		require.Error(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err := io.Copy(io.Discard, conn) // one has shaken hands and is greeted
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it is cut off")
 	}
 	require.Eventually(t, func() bool {
 		nc, err := g.connect(g.config(g.ca.issue(7, nil)))

@@ -68,7 +68,7 @@ func (p *passer) Pass(ctx context.Context, pass relay.Pass, r relay.PassRequest)
 func (p *passer) ask(x *exchange, pass relay.Pass, r relay.PassRequest) (*relay.PassAnswer, error) {
 	reply := passReply(p.destination, rand.Text())
 	deadline, _ := x.ctx.Deadline() // it was set above
-	call, err := json.Marshal(passCall{Pass: pass.Name, Method: r.Method, Path: r.Path, Header: r.Header, Client: r.Client, Within: time.Until(deadline)})
+	call, err := json.Marshal(passCall{Name: pass.Name, Method: r.Method, Path: r.Path, Header: r.Header, Client: r.Client, Within: time.Until(deadline)})
 	if err != nil {
 		return nil, noAnswer("this cannot be passed on", err)
 	}

@@ -170,7 +170,7 @@ func TestADrainHoldsToItsOwnList(t *testing.T) {
 	b, certs := listening(t)
 	a := saying(200, []byte("yes"))
 	serving(t, b, certs, a)
-	const good = `{"pass":"node","method":"GET","path":"/node/web1","client":"192.0.2.7","within":5000000000}`
+	const good = `{"name":"node","method":"GET","path":"/node/web1","client":"192.0.2.7","within":5000000000}`
 	for name, c := range map[string]struct{ call, body string }{
 		"another pass":           {strings.Replace(good, `"node"`, `"hosts"`, 1), ""},
 		"another method":         {strings.Replace(good, `GET`, `DELETE`, 1), ""},

@@ -42,7 +42,7 @@ const (
 
 // passCall is what the edge asks for. What may be asked for is the drain's to say.
 type passCall struct {
-	Pass   string        `json:"pass"`
+	Name   string        `json:"name"` // of the pass
 	Method string        `json:"method"`
 	Path   string        `json:"path"`
 	Header http.Header   `json:"header,omitempty"`

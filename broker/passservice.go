@@ -106,9 +106,9 @@ func (a *answering) read(msg *nats.Msg) (pass relay.Pass, r relay.PassRequest, w
 	if err := json.Unmarshal([]byte(msg.Header.Get(hdrPass)), &call); err != nil {
 		return pass, r, 0, fmt.Errorf("the edge's request cannot be read: %w", err)
 	}
-	i := slices.IndexFunc(a.Passes, func(p relay.Pass) bool { return p.Name == call.Pass })
+	i := slices.IndexFunc(a.Passes, func(p relay.Pass) bool { return p.Name == call.Name })
 	if i < 0 {
-		return pass, r, 0, fmt.Errorf("%q is not on the list", relay.Excerpt([]byte(call.Pass)))
+		return pass, r, 0, fmt.Errorf("%q is not on the list", relay.Excerpt([]byte(call.Name)))
 	}
 	if _, err := netip.ParseAddr(call.Client); err != nil {
 		return pass, r, 0, errors.New("it does not say which address it comes from")
