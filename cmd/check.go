@@ -50,7 +50,7 @@ func (c *Config) checkPairs() error {
 func (c *Config) checkFiles() error {
 	var problems []error
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}} {
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}, {"broker.crl", c.Broker.CRL}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
 	for _, crl := range c.TLS.CRL {

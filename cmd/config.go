@@ -67,6 +67,7 @@ type Broker struct {
 	CA     string `yaml:"ca" json:"ca"` // serve: of the drains' certificates; drain: of the edge's
 	Cert   string `yaml:"cert" json:"cert"`
 	Key    string `yaml:"key" json:"key"`
+	CRL    string `yaml:"crl" json:"crl"` // which certificates of the CA are revoked; read again when it changes, as the others are
 
 	Destination string `yaml:"destination" json:"destination"` // drain: what it drains for, as its certificate says
 }
