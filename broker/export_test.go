@@ -450,3 +450,19 @@ var DrainPermissions = drainPermissions
 
 // MaxSubscriptions is how much a connection may listen to.
 const MaxSubscriptions = maxSubscriptions
+
+// Reconnects is how often a channel had to connect again.
+func Reconnects(c *Channel) uint64 { return c.nc.Stats().Reconnects }
+
+// WriteOrganization stores an organization behind the broker's back, as a write
+// does of which nobody knows that it was carried out.
+func WriteOrganization(ctx context.Context, b *Broker, o relay.Organization) error {
+	value, err := encodeOrganization(o)
+	if err == nil {
+		_, err = b.kv.Create(ctx, organizationKey(o.Name), value)
+	}
+	return err
+}
+
+// FallIll is a disk that seems to be full at one moment: the store is started anew.
+func FallIll(b *Broker) { b.health.fall(ailsFull, errors.New("no space left on device")) }

@@ -67,6 +67,7 @@ func (c *Config) checkChoices() error {
 	return errors.Join(append(problems,
 		among("log.format", c.Log.Format, []string{"", "json", "console"}),
 		among("log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}),
+		among("organizations_off", c.OrganizationsOff, broker.OffChoices()),
 		among("limits.on_poison", c.Limits.OnPoison, relay.Poisons()))...)
 }
 
