@@ -82,7 +82,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 	ctx, cancel := b.health.bound(ctx)
 	defer cancel()
 	keyed := m.Key != "" || m.ReplayedFrom != ""
-	err := told(ctx, storeMessage(ctx, b.nc, m, keyed))
+	err := told(ctx, storeMessage(ctx, b.door, m, keyed))
 	var refused *pubError
 	switch {
 	case err == nil:
@@ -101,7 +101,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 		}
 	}
 	if refused.full() && b.house.makeRoom(ctx, m.Queue) {
-		if err = storeMessage(ctx, b.nc, m, keyed); err == nil {
+		if err = storeMessage(ctx, b.door, m, keyed); err == nil {
 			b.noted(m)
 		}
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"sync"
-	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -72,7 +71,7 @@ func (b *Broker) squeeze(q relay.Queue) (leave func(), err error) {
 }
 
 func crowded(q relay.Queue, most int64) error {
-	e := relay.Refuse(relay.CodeStorageFull, "queue %s has %d messages that wait, as many as it may: they have to be delivered first, or its quota raised", q, most)
-	e.RetryAfter = time.Minute
+	e := relay.Refuse(relay.CodeQuotaFull, "queue %s has %d messages that wait, as many as it may: they have to be delivered first, or its quota raised", q, most)
+	e.RetryAfter = fullRetryAfter
 	return e
 }

@@ -41,12 +41,14 @@ func TestAnOrganizationIsMadeAtRunTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, certs := listening(t)
 			d := newDestination(delivered)
+			channel, err := b.Connect(queue.Destination)
+			require.NoError(t, err)
+			t.Cleanup(channel.Close)
 			if far {
-				runDrain(t, dial(t, b, certs, "drain"), d, nil)
-			} else {
-				drain(t, b, d, nil)
+				channel = dial(t, b, certs, "drain")
 			}
-			_, err := b.Accept(t.Context(), messageFor("ACME", "h", "too early"))
+			runDrain(t, channel, d, nil)
+			_, err = b.Accept(t.Context(), messageFor("ACME", "h", "too early"))
 			require.Equal(t, relay.CodeNotFound, relay.CodeOf(err))
 
 			const organizations, each = 4, 100
@@ -71,6 +73,7 @@ func TestAnOrganizationIsMadeAtRunTime(t *testing.T) {
 			require.Len(t, slices.Compact(got), 2*organizations*each)
 			settledAll(t, b)
 			require.Len(t, d.bodies(), 2*organizations*each)
+			require.Zero(t, broker.Reconnects(channel))
 		})
 	}
 }
@@ -141,4 +144,59 @@ func TestNothingGrowsAfterTheEnd(t *testing.T) {
 	b.Close()
 	_, err := b.PutOrganization(t.Context(), relay.Organization{Name: "ACME"}, 0)
 	require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err))
+}
+
+// The weight of an organization comes with the lease, whenever it is changed.
+func TestTheWeightOfAnOrganizationIsTold(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	c, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	revision := uint64(0)
+	for _, weight := range []int{3, 5, 0} {
+		revision = putOrganization(t, b, relay.Organization{Name: "ACME", Enabled: true, Weight: weight}, revision)
+		select {
+		case <-c.Nudged():
+		case <-time.After(10 * time.Second):
+			require.FailNow(t, "the drain was not asked to renew")
+		}
+		reply, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "here", Session: "one"})
+		require.NoError(t, err)
+		told := map[string]int{}
+		for _, g := range reply.Grants {
+			told[g.Queue.Organization] = g.Weight
+		}
+		require.Equal(t, map[string]int{"ACME": weight, relay.DefaultOrganization: 0}, told)
+	}
+}
+
+// When the store is started anew, drains may still do with the new queues what
+// they could; what was stored without our knowing is found, then or by the next
+// who tries.
+func TestNewQueuesOutliveAStartOfTheStore(t *testing.T) {
+	b, certs := listening(t)
+	d := newDestination(delivered)
+	runDrain(t, dial(t, b, certs, "drain"), d, nil)
+	made := func(name string) relay.Organization { return relay.Organization{Name: name, Enabled: true} }
+	putOrganization(t, b, made("A"), 0)
+	require.NoError(t, broker.WriteOrganization(t.Context(), b, made("B")))
+	_, err := b.PutOrganization(t.Context(), made("B"), 0)
+	require.Equal(t, relay.CodeConflict, relay.CodeOf(err), "%v", err)
+	_, revision, err := b.Organization(t.Context(), "B")
+	require.NoError(t, err)
+	require.Positive(t, revision)
+	require.NoError(t, broker.WriteOrganization(t.Context(), b, made("C")))
+
+	broker.FallIll(b)
+	_, err = b.PutOrganization(t.Context(), made("D"), 0)
+	require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err), "%v", err)
+	require.Eventually(t, func() bool { return b.Storage().Restarts == 1 }, 30*time.Second, 10*time.Millisecond)
+	putOrganization(t, b, made("D"), 0)
+	for _, name := range []string{"A", "B", "C", "D"} {
+		accept(t, b, messageFor(name, "h", name))
+	}
+	got := slices.Clone(d.await(t, 4))
+	slices.Sort(got)
+	require.Equal(t, []string{"A", "B", "C", "D"}, got)
+	settledAll(t, b)
 }

@@ -226,6 +226,18 @@ func inboxPrefix(destination string) string { return "_INBOX_drain_" + destinati
 // leases at once. It is below their inboxes: they may listen there already.
 func nudgeSubject(destination string) string { return inboxPrefix(destination) + ".nudge" }
 
+// doorInbox is where the door receives the broker's acknowledgements.
+const doorInbox = "_INBOX_door"
+
+// passSubject is where the drains of a destination are asked for what only it can
+// answer.
+func passSubject(destination string) string { return "relay-pass." + destination + ".request" }
+
+// passReply is where one such request is answered; nobody can guess the nonce.
+func passReply(destination, nonce string) string {
+	return "relay-pass." + destination + ".reply." + nonce
+}
+
 // DrainUser is the name that the certificate of a far drain must carry as a URI.
 func DrainUser(destination string) string { return "foreman-relay://drain/" + destination }
 
@@ -244,7 +256,7 @@ func apiReset(stream, consumer string) string {
 // drainPermissions is the one list of what a drain may do, in the same process
 // or far away (DESIGN, decision 12): ask for leases, move and read its
 // consumers, read single messages of its queues and the pieces of their bodies, read
-// and write its events.
+// and write its events, and answer what only its destination can answer.
 func drainPermissions(destination string, queues []relay.Queue) *server.Permissions {
 	consumer := consumerName(destination)
 	publish := []string{
@@ -252,10 +264,10 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 		newestSubject(destination),
 		reachSubject(destination),
 		pieceSubject(destination),
+		passReply(destination, "*"),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),
-		"$JS.API.CONSUMER.INFO.*." + consumer,
 		apiGet(eventStream(destination)),
 		apiGet(kvStream) + ".$KV." + kvBucket + ".checkpoint." + destination + ".>",
 	}
@@ -266,7 +278,18 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	}
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: publish},
-		Subscribe: &server.SubjectPermission{Allow: []string{inboxPrefix(destination) + ".>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{inboxPrefix(destination) + ".>", passSubject(destination)}},
+	}
+}
+
+// doorPermissions are what the connection may do that requests from outside come
+// to: store messages, ask drains for what only a destination can answer, and answer
+// the frames of their answers. It reads no stream and makes nothing.
+func doorPermissions() *server.Permissions {
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{"relay.>", passSubject("*")}},
+		Subscribe: &server.SubjectPermission{Allow: []string{doorInbox + ".>", passReply("*", "*")}},
+		Response:  &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute},
 	}
 }
 

@@ -50,7 +50,7 @@ func (c *Config) checkPairs() error {
 func (c *Config) checkFiles() error {
 	var problems []error
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}} {
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}, {"broker.crl", c.Broker.CRL}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
 	for _, crl := range c.TLS.CRL {
@@ -67,6 +67,7 @@ func (c *Config) checkChoices() error {
 	return errors.Join(append(problems,
 		among("log.format", c.Log.Format, []string{"", "json", "console"}),
 		among("log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}),
+		among("organizations_off", c.OrganizationsOff, broker.OffChoices()),
 		among("limits.on_poison", c.Limits.OnPoison, relay.Poisons()))...)
 }
 

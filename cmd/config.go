@@ -24,21 +24,22 @@ import (
 // Config is everything that can be set: file < environment < flags. The YAML
 // keys are the names of `config show`.
 type Config struct {
-	StateDir      string      `yaml:"state_dir" json:"state_dir"`
-	Listen        string      `yaml:"listen" json:"listen"`
-	TLS           TLS         `yaml:"tls" json:"tls"`
-	Identity      Identity    `yaml:"identity" json:"identity"`
-	Organization  string      `yaml:"organization" json:"organization"`   // of the host-facing routes
-	Organizations []string    `yaml:"organizations" json:"organizations"` // further ones, with queues of their own
-	AdminSocket   string      `yaml:"admin_socket" json:"admin_socket"`
-	Durability    string      `yaml:"durability" json:"durability"`
-	Log           Log         `yaml:"log" json:"log"`
-	Broker        Broker      `yaml:"broker" json:"broker"`
-	Foreman       Foreman     `yaml:"foreman" json:"foreman"`
-	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
-	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
-	Limits        Limits      `yaml:"limits" json:"limits"`
-	Rates         Rates       `yaml:"rates" json:"rates"`
+	StateDir         string           `yaml:"state_dir" json:"state_dir"`
+	Listen           string           `yaml:"listen" json:"listen"`
+	TLS              TLS              `yaml:"tls" json:"tls"`
+	Identity         Identity         `yaml:"identity" json:"identity"`
+	Organization     string           `yaml:"organization" json:"organization"`           // of the host-facing routes
+	Organizations    []string         `yaml:"organizations" json:"organizations"`         // further ones, with queues of their own
+	OrganizationsOff broker.OffQueues `yaml:"organizations_off" json:"organizations_off"` // what is queued for those that are off: drain or hold
+	AdminSocket      string           `yaml:"admin_socket" json:"admin_socket"`
+	Durability       string           `yaml:"durability" json:"durability"`
+	Log              Log              `yaml:"log" json:"log"`
+	Broker           Broker           `yaml:"broker" json:"broker"`
+	Foreman          Foreman          `yaml:"foreman" json:"foreman"`
+	PassThrough      PassThrough      `yaml:"pass_through" json:"pass_through"`
+	SmartProxy       SmartProxy       `yaml:"smart_proxy" json:"smart_proxy"`
+	Limits           Limits           `yaml:"limits" json:"limits"`
+	Rates            Rates            `yaml:"rates" json:"rates"`
 
 	Routes       map[string]RouteConfig `yaml:"routes" json:"routes"`             // by name: what they have otherwise
 	Destinations map[string]Destination `yaml:"destinations" json:"destinations"` // beside Foreman, by name
@@ -67,6 +68,7 @@ type Broker struct {
 	CA     string `yaml:"ca" json:"ca"` // serve: of the drains' certificates; drain: of the edge's
 	Cert   string `yaml:"cert" json:"cert"`
 	Key    string `yaml:"key" json:"key"`
+	CRL    string `yaml:"crl" json:"crl"` // which certificates of the CA are revoked; read again when it changes, as the others are
 
 	Destination string `yaml:"destination" json:"destination"` // drain: what it drains for, as its certificate says
 }
@@ -155,7 +157,7 @@ func defaultConfig() Config {
 	budget, connections := relay.DefaultBudgetOptions(), handlers.DefaultConnectionLimits()
 	return Config{
 		Routes: map[string]RouteConfig{}, Destinations: map[string]Destination{}, SmartProxy: defaultSmartProxy(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
-		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
+		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{}, OrganizationsOff: broker.OffDrain,
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{Reach: Reach{}.filled(false), AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
 			RetryPercent: budget.Percent, RetryFloor: budget.Floor,

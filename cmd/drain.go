@@ -59,7 +59,7 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return err
 	}
 	channel, err := broker.Dial(broker.DialOptions{URL: c.Broker.URL, Destination: c.Broker.Destination, CAFile: c.Broker.CA,
-		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, Log: log})
+		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, CRLFile: c.Broker.CRL, Log: log})
 	if err != nil {
 		return usage(err)
 	}
@@ -71,6 +71,11 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	all.add(to, channel)
 	end := all.start()
 	stop.push("drain", c.Limits.StopTimeout+cutOff, func(context.Context) { end() })
+	silence, err := all.all[0].servePasses(c)
+	if err != nil {
+		return err
+	}
+	stop.push("passing on", time.Second, func(context.Context) { silence() })
 	announce(c.Log, log, stderr, fmt.Sprintf("foreman-relay %s drains %s to %s as %s, state in %s", Version(), c.Broker.URL, addresses([]outlet{to}), instance, c.StateDir),
 		map[string]any{"broker": c.Broker.URL, "foreman": c.Foreman.URL, "instance": instance, "state_dir": c.StateDir})
 	<-ctx.Done()

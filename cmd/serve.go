@@ -121,12 +121,12 @@ func (s *server) openBroker(ctx context.Context) error {
 	if err != nil {
 		return usage(err)
 	}
-	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), QuotaBytes: int64(c.Limits.Quota),
+	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), OffQueues: c.OrganizationsOff, QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
 		Routes: c.routes(), Buried: s.proxyLog.Buried,
 		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Log: s.log}
 	if c.Broker.Listen != "" {
-		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
+		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA, CRLFile: c.Broker.CRL}
 	}
 	if s.broker, err = broker.Open(ctx, o); err != nil {
 		return err

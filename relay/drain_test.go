@@ -15,15 +15,19 @@ import (
 type pausing struct {
 	paused atomic.Bool
 	ahead  time.Duration // of the edge's clock
+	weight atomic.Int32
 }
 
 func (p *pausing) Lease(context.Context, LeaseRequest) (LeaseReply, error) {
 	return LeaseReply{TTL: LeaseTTL, Edge: "one", Now: time.Now().Add(p.ahead),
-		Grants: []Grant{{Queue: Queue{"o", "d"}, Granted: true, Epoch: 1, Paused: p.paused.Load()}}}, nil
+		Grants: []Grant{{Queue: Queue{"o", "d"}, Granted: true, Epoch: 1, Paused: p.paused.Load(), Weight: int(p.weight.Load())}}}, nil
 }
 
 // counting delivers everything and counts.
-type counting struct{ atomic.Int32 }
+type counting struct {
+	atomic.Int32
+	gate *Gate
+}
 
 func (c *counting) Deliver(context.Context, *Message) Result {
 	c.Add(1)
@@ -36,8 +40,11 @@ func inDrain(t *testing.T, p *pausing, entries func(now time.Time) []Entry, f fu
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		j, d, nudged := &sweptJournal{entries: entries(time.Now())}, &counting{}, make(chan struct{})
+		o := DefaultGateOptions()
+		o.Weights = map[string]int{"o": 4}
+		d.gate = NewGate(o, d.Probe)
 		drain := NewDrain(DrainOptions{Instance: "i", Session: "s", LongestAttempt: time.Second, StopTimeout: time.Second, Registrar: p,
-			Journal: func(Queue) (Journal, error) { return j, nil }, Destination: d, Gate: NewGate(DefaultGateOptions(), d.Probe),
+			Journal: func(Queue) (Journal, error) { return j, nil }, Destination: d, Gate: d.gate,
 			Policy: func(string) Policy { return DefaultPolicy() }, Limits: DefaultIndexLimits(), Now: time.Now, Log: zerolog.Nop(), Nudged: nudged})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -88,4 +95,21 @@ func TestADrainGoesByTheClockOfTheEdge(t *testing.T) {
 			require.Equal(t, Delivered, j.events()[0].State, ahead)
 		})
 	}
+}
+
+// The weight that the edge tells counts from the next renewal on, and the
+// configured one where it tells none.
+func TestADrainObeysTheWeightThatItIsTold(t *testing.T) {
+	p := &pausing{}
+	inDrain(t, p, func(time.Time) []Entry { return nil }, func(_ *sweptJournal, d *counting) {
+		for _, c := range []struct{ told, want int32 }{{0, 4}, {7, 7}, {1, 1}, {0, 4}} {
+			p.weight.Store(c.told)
+			time.Sleep(LeaseTTL)
+			synctest.Wait()
+			d.gate.mu.Lock()
+			weight := d.gate.share(Queue{"o", "d"}).weight
+			d.gate.mu.Unlock()
+			require.InDelta(t, c.want, weight, 0)
+		}
+	})
 }

@@ -37,7 +37,8 @@ type DrainStatus struct {
 	UrgentRoom    int    `json:"urgent_room,omitempty"`    // how many more it may be told of
 }
 
-// LeaseReply lists the queues of the drain's destination.
+// LeaseReply lists the queues of the drain's destination: a drain learns of them,
+// and of new ones, from here alone.
 type LeaseReply struct {
 	TTL    time.Duration `json:"ttl_ns"`
 	Grants []Grant       `json:"grants"`

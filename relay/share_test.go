@@ -14,11 +14,14 @@ import (
 func TestSharesAreOfTimeNotOfAttempts(t *testing.T) {
 	for name, c := range map[string]struct {
 		weights map[string]int
+		given   int     // A's, while everything runs; 0: none
 		want    float64 // A's part of the time
 	}{
-		"even":         {nil, 0.5},
-		"three to one": {map[string]int{"A": 3}, 0.75},
-		"one to three": {map[string]int{"B": 3}, 0.25},
+		"even":             {nil, 0, 0.5},
+		"three to one":     {map[string]int{"A": 3}, 0, 0.75},
+		"one to three":     {map[string]int{"B": 3}, 0, 0.25},
+		"changed to one":   {map[string]int{"A": 100}, 1, 0.5},
+		"changed to three": {map[string]int{"A": 100}, 3, 0.75},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := DefaultGateOptions()
@@ -32,6 +35,10 @@ func TestSharesAreOfTimeNotOfAttempts(t *testing.T) {
 				load := g.load(last)
 				a := load.from(org("A"), 16, taking(time.Second))
 				b := load.from(org("B"), 16, taking(10*time.Millisecond))
+				if c.given > 0 {
+					time.Sleep(time.Second)
+					g.Weigh(org("A"), c.given)
+				}
 				load.wg.Wait()
 				used := [2]float64{float64(a.begun.Load()), float64(b.begun.Load()) / 100}
 				t.Logf("of A %v attempts of 1 s, of B %v of 10 ms", a.begun.Load(), b.begun.Load())
