@@ -16,7 +16,7 @@ const module = "github.com/theforeman/foreman-relay"
 // arrows is the house: who may import whom. Anything else is refused.
 var arrows = map[string][]string{
 	"cmd/foreman-relay":     {"cmd"},
-	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/deliveries"},
+	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/deliveries", "relay/seal"},
 	"cmd/pki":               {},
 	"cmd/spool":             {"relay"},
 	"handlers":              {"relay", "schemas"},
@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"relay":                 {},
 	"relay/foreman":         {"relay"},
 	"relay/deliveries":      {"relay"},
+	"relay/seal":            {"relay"},
 	"schemas":               {},
 	"test":                  {},
 	"test/clients":          {},
@@ -41,6 +42,7 @@ var beyond = map[string][]string{
 	"relay":            {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/foreman":    {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/deliveries": {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/seal":       {"github.com/nats-io/", "github.com/labstack/"},
 	"handlers":         {"github.com/nats-io/"},
 	"broker":           {"github.com/labstack/"},
 }
