@@ -96,6 +96,10 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
+
+	recipients *recipients
+	blinding   blinding
+
 	newest   map[string]*newest // by queue token
 	reaches  *reaches
 	run      atomic.Uint64 // of the edge, as drains are told
@@ -251,6 +255,9 @@ func (b *Broker) openAccounts(ctx context.Context) error {
 func (b *Broker) openHouse(ctx context.Context) error {
 	b.disk = newDisk(b.options.StateDir, b.options.ReserveBytes, b.log)
 	var err error
+	if b.recipients, err = openRecipients(ctx, b); err != nil {
+		return err
+	}
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}

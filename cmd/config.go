@@ -36,6 +36,9 @@ type Config struct {
 	PassThrough   PassThrough `yaml:"pass_through" json:"pass_through"`
 	SmartProxy    SmartProxy  `yaml:"smart_proxy" json:"smart_proxy"`
 	Limits        Limits      `yaml:"limits" json:"limits"`
+	Sealing       Sealing     `yaml:"sealing" json:"sealing"`
+
+	Credentials map[string]CredentialFiles `yaml:"credentials" json:"credentials"` // by organization, where it is delivered
 
 	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
 }
@@ -133,6 +136,7 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget := relay.DefaultBudgetOptions()
 	return Config{
+		Sealing: Sealing{Organizations: []string{}, Recipients: []string{}}, Credentials: map[string]CredentialFiles{},
 		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(),
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},

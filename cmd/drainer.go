@@ -11,6 +11,7 @@ import (
 	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
+	"github.com/theforeman/foreman-relay/relay/seal"
 )
 
 // drainer is the drain as both commands run it: the channel is all that differs.
@@ -22,8 +23,12 @@ type drainer struct {
 }
 
 func newForeman(c Config) (*foreman.Client, error) {
+	credentials, err := c.credentials()
+	if err != nil {
+		return nil, usage(err)
+	}
 	client, err := foreman.New(foreman.Options{URL: c.Foreman.URL, CAFile: c.Foreman.CA, CertFile: c.Foreman.Cert, KeyFile: c.Foreman.Key,
-		AttemptTimeout: c.Foreman.AttemptTimeout, Connections: c.Foreman.Concurrency, PassConcurrency: c.PassThrough.Concurrency,
+		AttemptTimeout: c.Foreman.AttemptTimeout, Connections: c.Foreman.Concurrency, PassConcurrency: c.PassThrough.Concurrency, Credentials: credentials,
 		UserAgent:         "foreman-relay/" + Version(),
 		OpenSCAPProxyName: c.Foreman.OpenSCAPProxyName, OpenSCAPProxyURL: c.Foreman.OpenSCAPProxyURL})
 	return client, usage(err)
@@ -34,12 +39,17 @@ func newDrainer(c Config, client *foreman.Client, channel *broker.Channel, insta
 	if err != nil {
 		return nil, err
 	}
+	keys, err := seal.OpenKeyring(c.keysDir(), time.Now, log)
+	if err != nil {
+		before.close()
+		return nil, err
+	}
 	d := &drainer{client: client, metrics: metrics, before: before}
 	ways := relay.NewGate(c.gate(), client.Probe)
 	metrics.gate.gate.Store(ways)
 	d.drain = relay.NewDrain(relay.DrainOptions{
 		Instance: instance, Session: rand.Text(), LongestAttempt: c.Foreman.AttemptTimeout, StopTimeout: c.Limits.StopTimeout,
-		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: client, Gate: ways,
+		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: &seal.Destination{Destination: client, Keys: keys, Log: log}, Recipients: keys.Recipients, Gate: ways,
 		Policy: c.policies(), Knows: c.knows(),
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: log, Observe: metrics.observe,
 		Deliveries: before.seam(), Budget: relay.NewBudget(relay.BudgetOptions{Percent: c.Foreman.RetryPercent, Floor: c.Foreman.RetryFloor}),

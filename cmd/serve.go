@@ -139,7 +139,7 @@ func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := c.routes()
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
 	return nil
 }
 

@@ -59,10 +59,12 @@ func yamlKeys(t reflect.Type, parent string) []string {
 		switch kind := f.Type.Kind(); {
 		case kind == reflect.Struct:
 			keys = append(keys, yamlKeys(f.Type, key)...)
-		case kind == reflect.Map && f.Type.Elem().Kind() == reflect.Struct: // else its keys are the operator's own
+		case kind == reflect.Map && f.Type.Elem() == reflect.TypeFor[RouteConfig](): // else its keys are the operator's own
 			for _, name := range knownRoutes() {
 				keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, name))...)
 			}
+		case kind == reflect.Map && f.Type.Elem().Kind() == reflect.Struct:
+			keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, "default"))...)
 		}
 	}
 	return keys

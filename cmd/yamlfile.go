@@ -64,7 +64,7 @@ func (c *yamlCheck) value(n ast.Node, t reflect.Type, key string) {
 	case reflect.Slice:
 		c.sequence(n, t, key)
 	case reflect.Map:
-		if t.Elem().Kind() == reflect.Struct {
+		if t.Elem() == reflect.TypeFor[RouteConfig]() {
 			c.routes(n, t.Elem(), key)
 		} else {
 			c.table(n, t, key)

@@ -36,6 +36,7 @@ type EdgeOptions struct {
 	Now          relay.Clock
 	Metrics      *Metrics
 	Log          zerolog.Logger
+	Sealer       relay.Sealer   // nil: nothing is sealed, and no credentials are taken
 	AccessLevel  *zerolog.Level // of the line that each request is; nil: info
 }
 
@@ -128,6 +129,9 @@ func ready(intake relay.Intake) echo.HandlerFunc {
 // hostFacing takes what a client meant for Foreman.
 func (e *Edge) hostFacing(r relay.Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if err := noCredentials(c.Request().Header); err != nil {
+			return err
+		}
 		m := &relay.Message{Queue: relay.Queue{Organization: e.Organization, Destination: r.Destination}, Path: c.Request().URL.RequestURI()}
 		return e.take(c, r, m)
 	}
@@ -214,6 +218,9 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	if err := e.identify(m, r, req); err != nil {
 		return err
 	}
+	if err := e.seal(m, req); err != nil {
+		return err
+	}
 	receipt, err := e.accept(c, r, m)
 	if err != nil {
 		return err
@@ -236,7 +243,9 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) erro
 		return err
 	}
 	if m.Key == "" {
-		m.Key, _ = r.Key.Derive(view) // none where the route has none
+		if m.Key, err = e.derivedKey(req.Context(), m, r, view); err != nil {
+			return err
+		}
 	}
 	m.ID = relay.FreshID(m.Queue)
 	if m.Key != "" {

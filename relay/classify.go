@@ -171,6 +171,13 @@ func certificateProblem(err error) string {
 	return ""
 }
 
+// CertificateRefused says whether the other side did not take our certificate, or
+// wants one: the other certificate problems are ours to see, with theirs.
+func CertificateRefused(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error" && slices.Contains(certificateAlerts[:], remote.Err.Error())
+}
+
 // certificateAlerts are the TLS alerts by which a server refuses our
 // certificate, or that we have none, in the words of crypto/tls, which exports
 // no type for them. OpenSSL below TLS 1.3 sends the last one for none.

@@ -44,6 +44,9 @@ type Options struct {
 	// empty: Foreman takes the host's own.
 	OpenSCAPProxyName, OpenSCAPProxyURL string
 	Now                                 relay.Clock
+	// Credentials are shown in place of the relay's own for the messages of an
+	// organization.
+	Credentials map[string]relay.Credentials
 }
 
 // Client delivers to one Foreman (relay.Destination). It follows no redirect,
@@ -52,6 +55,9 @@ type Client struct {
 	options Options
 	base    *url.URL
 	http    *http.Client
+
+	bare       *http.Client   // without a certificate
+	configured map[string]way // by organization
 
 	passing    *passing
 	converting chan struct{} // held by the one conversion under way
@@ -75,12 +81,13 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: relay.DialGuard(base.Hostname())}
-	return &Client{options: o, base: base, passing: newPassing(o.PassConcurrency), converting: make(chan struct{}, 1), http: &http.Client{
+	c := &Client{options: o, base: base, passing: newPassing(o.PassConcurrency), converting: make(chan struct{}, 1), http: &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config,
 			TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: max(2, o.Connections), IdleConnTimeout: idleTimeout,
 			MaxResponseHeaderBytes: maxAnswerHeader, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}}
+	return c, c.prepareWays()
 }
 
 func parseURL(s string) (*url.URL, error) {
@@ -124,7 +131,10 @@ func (o Options) tls() (*tls.Config, error) {
 }
 
 // Close closes the connections that are kept for use again.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.closeWays()
+}
 
 // Deliver makes one attempt.
 func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
@@ -140,6 +150,9 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	if err == nil {
 		req, err = c.request(ctx, m, d)
 	}
+	by, done, wrong := c.wayOf(m)
+	defer done()
+	err = errors.Join(err, wrong)
 	var unread *bodyError
 	if errors.As(err, &unread) {
 		return unread.result()
@@ -147,12 +160,15 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	if err != nil {
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
 	}
-	answer := c.do(req)
+	if by.authorization != "" {
+		req.Header.Set("Authorization", by.authorization)
+	}
+	answer := exchange(by.http, req)
 	answer.Sent = sent.Load()
 	if errors.As(d.large.failure(), &unread) && unread.outweighs(answer) {
 		return unread.result()
 	}
-	return Classify(m.Route, answer, c.options.Now())
+	return by.judge(Classify(m.Route, answer, c.options.Now()), answer)
 }
 
 func (c *Client) request(ctx context.Context, m *relay.Message, d delivery) (*http.Request, error) {
@@ -222,8 +238,10 @@ func (c *Client) target(path string) (string, error) {
 }
 
 // do makes the exchange and reads what is needed of the answer.
-func (c *Client) do(req *http.Request) relay.Answer {
-	resp, err := c.http.Do(req)
+func (c *Client) do(req *http.Request) relay.Answer { return exchange(c.http, req) }
+
+func exchange(client *http.Client, req *http.Request) relay.Answer {
+	resp, err := client.Do(req)
 	if err != nil {
 		return relay.Answer{Err: err}
 	}

@@ -128,3 +128,11 @@ func WritePrivate(path string, text []byte) error {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
+
+// CheckRecipient refuses what is no public key of the kind used here.
+func CheckRecipient(recipient string) error {
+	if _, err := age.ParseX25519Recipient(recipient); err != nil {
+		return fmt.Errorf("%q is no X25519 recipient of age (age1…)", recipient)
+	}
+	return nil
+}
