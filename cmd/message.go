@@ -79,8 +79,8 @@ func messageListing() listing[relay.MessageSummary] {
 		{header: "REASON", cell: func(m relay.MessageSummary) any { return orDash(m.Reason) }, wide: true},
 		{header: "NOT BEFORE", cell: func(m relay.MessageSummary) any { return orDash(when(m.NotBefore)) }, wide: true},
 		{header: "EXPIRES", cell: func(m relay.MessageSummary) any { return orDash(when(m.Expires)) }, wide: true},
-		{header: "SEALED TO", cell: func(m relay.MessageSummary) any { return orDash(m.SealedTo) }, wide: true},
 		{header: "PRIORITY", cell: func(m relay.MessageSummary) any { return priority(m.Urgent) }, wide: true},
+		{header: "SEALED TO", cell: func(m relay.MessageSummary) any { return orDash(m.SealedTo) }, wide: true},
 	}}
 }
 
