@@ -72,13 +72,13 @@ func (f *form) serve() []string {
 }
 
 // startFarEdge starts an edge that drains dial in to.
-func (f *form) startFarEdge() {
+func (f *form) startFarEdge(args ...string) {
 	f.t.Helper()
 	f.certs, f.broker = filepath.Join(f.t.TempDir(), "pki"), harness.FreeAddress(f.t)
 	_, errs, code := harness.Command(f.t, "pki", "init", f.certs)
 	require.Zero(f.t, code, errs)
-	f.edge = harness.Start(f.t, append(f.serve(), "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
-		"--broker-key", f.cert("edge.key"), "--broker-client-ca", f.cert("ca.crt"))...)
+	f.edge = harness.Start(f.t, append(append(f.serve(), "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
+		"--broker-key", f.cert("edge.key"), "--broker-client-ca", f.cert("ca.crt")), args...)...)
 	f.awaitReady()
 }
 
