@@ -49,5 +49,8 @@ func (c *Client) convert(ctx context.Context, m *relay.Message) (delivery, error
 	if whole.Body, err = m.Load(ctx); err != nil {
 		return d, &bodyError{err}
 	}
+	if whole.Digest == "" { // it was opened while it was read
+		whole.Digest = relay.DigestOf(whole.Body)
+	}
 	return f(ctx, c.options, &whole)
 }
