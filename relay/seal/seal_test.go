@@ -310,3 +310,21 @@ func TestKeysAreForTheirOwnerAlone(t *testing.T) {
 	require.ErrorContains(t, err, "put the file back")
 	require.NotContains(t, err.Error(), "NOTONE")
 }
+
+// The largest credentials, sealed to as many keys as there may be, fit an envelope.
+func TestTheLargestCredentialsFit(t *testing.T) {
+	var rings []*seal.Keyring
+	for range relay.MaxRecipients {
+		rings = append(rings, ring(t))
+	}
+	m := message("")
+	c := relay.Credentials{Key: bytes.Repeat([]byte("x"), relay.MaxCredentials)}
+	require.NoError(t, sealer(rings...).SealCredentials(t.Context(), m, c))
+	require.LessOrEqual(t, len(m.Sealed), relay.MaxSealed)
+	_, err := relay.EncodeEnvelope(m)
+	require.NoError(t, err)
+	require.Equal(t, make([]byte, relay.MaxCredentials), c.Key, "what was passed is overwritten")
+	opened, err := rings[relay.MaxRecipients-1].Open(t.Context(), m)
+	require.NoError(t, err)
+	require.Equal(t, strings.Repeat("x", relay.MaxCredentials), string(opened.Credentials.Key))
+}
