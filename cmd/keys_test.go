@@ -79,7 +79,7 @@ func TestSecretKeysAreWrittenForABackup(t *testing.T) {
 func TestWhatIsWrongWithSealingIsSaid(t *testing.T) {
 	dir := t.TempDir()
 	open := filepath.Join(dir, "open")
-	require.NoError(t, os.WriteFile(open, []byte("Bearer s3cr3t\n"), 0o644)) //nolint:gosec // it is what is refused
+	require.NoError(t, os.WriteFile(open, []byte("Bearer s3cr3t\n"), 0o644))
 	require.NoError(t, os.Chmod(open, 0o644))
 	half := filepath.Join(dir, "half")
 	require.NoError(t, os.WriteFile(half, []byte("s3cr3t\n"), 0o600))
@@ -100,5 +100,20 @@ func TestWhatIsWrongWithSealingIsSaid(t *testing.T) {
 		require.Equal(t, 2, code, name)
 		require.Contains(t, errs, c.want, name)
 		require.NotContains(t, errs, "s3cr3t", name)
+	}
+}
+
+// Whoever gets hold of a drain's certificate can tell the edge a key of his own:
+// pinned ones are not moved by that.
+func TestPinnedRecipientsCountAlone(t *testing.T) {
+	told := func(string) []string { return []string{"age1told"} }
+	var c Config
+	require.Equal(t, []string{"age1told"}, c.pinned(told)("foreman"))
+	c.Sealing = Sealing{Recipients: []string{"age1pinned"}, Organizations: []string{"ACME"}}
+	require.Equal(t, []string{"age1pinned"}, c.pinned(told)("foreman"))
+	for organization, want := range map[string]bool{"ACME": true, "default": false} {
+		covered, err := c.covers(t.Context(), organization)
+		require.NoError(t, err)
+		require.Equal(t, want, covered)
 	}
 }

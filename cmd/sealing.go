@@ -53,17 +53,21 @@ func sealRecipients(recipients []string) error {
 	return nil
 }
 
-// sealer is the edge's: pinned recipients count alone, else those that the drains
-// have told.
+// sealer is the edge's.
 func (c *Config) sealer(b *broker.Broker) relay.Sealer {
-	recipients := b.Recipients
-	if pinned := c.Sealing.Recipients; len(pinned) > 0 {
-		recipients = func(string) []string { return pinned }
+	return seal.NewSealer(seal.SealerOptions{Recipients: c.pinned(b.Recipients), Covers: c.covers, Blind: b.Blind})
+}
+
+// pinned recipients count alone, else those that the drains have told.
+func (c *Config) pinned(told func(destination string) []string) func(destination string) []string {
+	if len(c.Sealing.Recipients) == 0 {
+		return told
 	}
-	return seal.NewSealer(seal.SealerOptions{Recipients: recipients, Blind: b.Blind,
-		Covers: func(_ context.Context, organization string) (bool, error) {
-			return slices.Contains(c.Sealing.Organizations, organization), nil
-		}})
+	return func(string) []string { return c.Sealing.Recipients }
+}
+
+func (c *Config) covers(_ context.Context, organization string) (bool, error) {
+	return slices.Contains(c.Sealing.Organizations, organization), nil
 }
 
 // keysDir is where the keys of whoever delivers are.
