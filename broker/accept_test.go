@@ -160,6 +160,7 @@ func TestAFullDiskIsNotEnteredAnew(t *testing.T) {
 // Events beyond the record window are trimmed, after they were added up: the
 // audit balances as before, also for the next start.
 func TestTrimmedEventsLeaveTheLedgerBalanced(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	short := func(o *broker.Options) { o.RecordWindow, o.JournalWindow = time.Second, time.Second }
 	b := open(t, dir, short)

@@ -138,7 +138,7 @@ func (a *auditor) nameAll(ctx context.Context) error {
 			if f.Sequence == 0 || f.ID != "" {
 				continue
 			}
-			s, err := get(ctx, a.b.nc, apiGet(journalStream(a.queue)), &getRequest{Sequence: f.Sequence})
+			s, err := getOne(ctx, a.b.nc, apiGet(journalStream(a.queue)), f.Sequence)
 			switch {
 			case err == nil:
 				name, _ := parseMessageSubject(s.subject) // empty where it is no subject of ours

@@ -18,6 +18,7 @@ import (
 // Each thing that an audit looks at is broken in a real store, and it is named
 // with sequence and id; nothing else is.
 func TestAnAuditNamesWhatBreaksTheLedger(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		do   func(s *spoiled)
 		want func(s *spoiled) (relay.Receipt, uint64)

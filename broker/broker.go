@@ -320,6 +320,12 @@ func (b *Broker) Address() string { return b.server.address() }
 // Known says whether a queue exists.
 func (b *Broker) Known(q relay.Queue) bool { return b.known[q] }
 
+// QueueOf is the queue of a token, with which the ids of its messages begin.
+func (b *Broker) QueueOf(token string) (relay.Queue, bool) {
+	q, ok := b.queues[token]
+	return q, ok
+}
+
 // Ready is nil when messages can be accepted and kept. It waits for nothing.
 func (b *Broker) Ready(context.Context) error {
 	select {

@@ -21,7 +21,7 @@ import (
 // bury copies a message to the dead letters of its organization. A message that
 // the journal no longer has cannot be buried; audit names it.
 func (b *Broker) bury(ctx context.Context, q relay.Queue, e relay.Event, h *relay.History) error {
-	s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: e.Sequence})
+	s, err := getOne(ctx, b.nc, apiGet(journalStream(q)), e.Sequence)
 	if errors.Is(err, errNotFound) {
 		b.log.Error().Str("id", e.ID).Uint64("sequence", e.Sequence).Msg("a dead message is gone from the journal; no letter of it can be kept")
 		return nil

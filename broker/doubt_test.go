@@ -17,6 +17,7 @@ import (
 // what cannot have been delivered is not named, and nothing that was answered is
 // missing.
 func TestWhatAPowerCutTakesOfTheRecordIsDeliveredOnceMoreAndNamed(t *testing.T) {
+	t.Parallel()
 	const answered, recorded, lost = 1100, 20, 40
 	dir := stateDir(t)
 	b := open(t, dir, nil)

@@ -223,7 +223,7 @@ func Bury(ctx context.Context, b *Broker, q relay.Queue, e relay.Event) error {
 
 // ForgeLetter keeps a message as if it were the dead one of another sequence.
 func ForgeLetter(ctx context.Context, b *Broker, q relay.Queue, sequence, of uint64) error {
-	s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: of})
+	s, err := getOne(ctx, b.nc, apiGet(journalStream(q)), of)
 	if err != nil {
 		return err
 	}

@@ -129,6 +129,7 @@ func TestOnlyADrainsCertificateIsLetIn(t *testing.T) {
 // Two drains compete: the second stands by while the first holds the lease, and
 // goes on at once when it gives it back.
 func TestASecondDrainStandsByAndTakesOver(t *testing.T) {
+	t.Parallel()
 	b, certs := listening(t)
 	first, second := newDestination(delivered), newDestination(delivered)
 	stop := runDrain(t, dial(t, b, certs, "drain"), first, func(o *relay.DrainOptions) { o.Instance = "one" })
@@ -151,6 +152,7 @@ func TestASecondDrainStandsByAndTakesOver(t *testing.T) {
 // A far drain asks what is newest over its narrow channel, and one that takes over
 // goes on: nothing old is delivered by either, and each message is settled once.
 func TestADrainThatTakesOverDeliversNothingOld(t *testing.T) {
+	t.Parallel()
 	const hosts, each = 20, 10
 	b, certs := listeningWith(t, latestFacts)
 	one := newHeld()

@@ -75,7 +75,7 @@ func (b *Broker) span(ctx context.Context, q relay.Queue, graves []grave) (from,
 	from = math.MaxUint64
 	for _, g := range graves {
 		through = max(through, g.place)
-		s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: g.event.Sequence})
+		s, err := getOne(ctx, b.nc, apiGet(journalStream(q)), g.event.Sequence)
 		if errors.Is(err, errNotFound) {
 			continue // no letter of it can be kept either
 		}

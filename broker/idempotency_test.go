@@ -137,6 +137,7 @@ func TestWithoutAKeyEveryRequestIsAMessage(t *testing.T) {
 // After the journal has trimmed a settled message, the settled record still
 // stops a second delivery of its key.
 func TestAKeySettledBeyondTheJournalIsADuplicate(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	short := func(o *broker.Options) { o.JournalWindow = time.Millisecond }
 	b := open(t, dir, short)

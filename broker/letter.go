@@ -89,7 +89,7 @@ func (s *stored) letter() (relay.DeadLetter, *relay.Message, error) {
 		return relay.DeadLetter{}, nil, err
 	}
 	l := relay.DeadLetter{ID: m.ID, Organization: m.Queue.Organization, Destination: m.Queue.Destination,
-		Route: m.Route, Lane: m.Lane, Key: m.Key, AcceptedAt: m.Received.UTC(), ReplayedFrom: m.ReplayedFrom,
+		Route: m.Route, Lane: m.Lane, Key: m.Key, AcceptedAt: m.Received.UTC(), ReplayedFrom: m.ReplayedFrom, Sender: m.Sender,
 		Bytes: s.size(), ContentType: m.ContentType, Path: m.Path, Body: m.Body, Place: s.sequence}
 	l.Sequence, _ = strconv.ParseUint(s.header.Get(hdrDeadSequence), 10, 64) // zero where it is none
 	d := s.death()

@@ -40,6 +40,7 @@ func quick(attempts int) func(*relay.DrainOptions) {
 // A letter keeps every attempt, each letter its own, after the events are gone
 // and over a restart.
 func TestALetterKeepsItsHistory(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	short := func(o *broker.Options) { o.RecordWindow = time.Second }
 	b := open(t, dir, short)

@@ -115,7 +115,7 @@ func (l *listing) pick(ctx context.Context, sequences []uint64, first uint64) er
 			return nil
 		}
 		l.budget--
-		s, err := get(ctx, l.b.nc, apiGet(journalStream(l.queue)), &getRequest{Sequence: sequence})
+		s, err := getOne(ctx, l.b.nc, apiGet(journalStream(l.queue)), sequence)
 		if errors.Is(err, errNotFound) {
 			continue
 		}

@@ -125,6 +125,7 @@ func TestMessages(t *testing.T) {
 
 // The scan is bounded, and says so; the bound is shared by the queues.
 func TestMessagesSaysWhereItStopped(t *testing.T) {
+	t.Parallel()
 	b := open(t, stateDir(t), func(o *broker.Options) {
 		anyDisk(o)
 		for i := range 99 {

@@ -51,7 +51,7 @@ func (b *Broker) mendTails(ctx context.Context) error {
 // that is filled and not settled would be delivered.
 func (b *Broker) finishFilling(ctx context.Context, q relay.Queue, last uint64) error {
 	for sequence := last; sequence > 0; sequence-- {
-		s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: sequence})
+		s, err := getOne(ctx, b.nc, apiGet(journalStream(q)), sequence)
 		if errors.Is(err, errNotFound) {
 			return nil
 		}

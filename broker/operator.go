@@ -67,7 +67,7 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	s.Delivering = min(s.Delivering, s.Pending) // what a drain said a moment ago
 	s.Scheduled = min(s.Scheduled, s.Pending)   // what was stored since the question
 	if s.Pending > 0 {
-		oldest, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: floor + 1})
+		oldest, err := getOne(ctx, b.nc, apiGet(journalStream(q)), floor+1)
 		if err == nil {
 			s.OldestAgeSeconds = max(0, time.Since(oldest.at).Round(time.Millisecond).Seconds())
 		}
@@ -120,7 +120,7 @@ func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
 	at := m.Stored.UTC()
 	s.InJournal, s.Route, s.Lane, s.Key, s.Sequence, s.AcceptedAt = true, m.Route, m.Lane, m.Key, m.Sequence, &at
 	s.Bytes, s.Digest, s.ReplayedFrom, s.Durability = int(m.Length()), m.Digest, m.ReplayedFrom, c.String()
-	s.NotBefore, s.Expires, s.Urgent = given(m.NotBefore), given(m.Expires), m.Urgent
+	s.NotBefore, s.Expires, s.Urgent, s.Sender = given(m.NotBefore), given(m.Expires), m.Urgent, m.Sender
 	s.Encryption, s.SealedTo = m.Encryption, m.SealedTo
 	if m.Sealed != "" {
 		s.Credentials = "sealed"

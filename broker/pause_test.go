@@ -133,6 +133,7 @@ func TestAnAttemptUnderWayIsNotCutOffByAPause(t *testing.T) {
 
 // The drains are asked to ask: a pause need not wait for a renewal.
 func TestAPauseIsToldAtOnce(t *testing.T) {
+	t.Parallel()
 	b, certs := listening(t)
 	near, err := b.Connect(queue.Destination)
 	require.NoError(t, err)

@@ -52,7 +52,7 @@ func (b *Broker) addBodies(ctx context.Context, q relay.Queue, list *relay.Messa
 	size := 0
 	for i := range list.Messages {
 		row := &list.Messages[i]
-		s, err := get(ctx, b.nc, apiGet(journalStream(q)), &getRequest{Sequence: row.Sequence})
+		s, err := getOne(ctx, b.nc, apiGet(journalStream(q)), row.Sequence)
 		if err != nil && !errors.Is(err, errNotFound) { // settled and trimmed since
 			return unavailable(err)
 		}

@@ -26,6 +26,7 @@ func withPoison(poison relay.Poison) func(*relay.DrainOptions) {
 // stays at the head of its lane, whoever asks is told which it is, and it is
 // tried again, and first, when the queue is resumed; after a restart too.
 func TestAQueueIsPausedForAPoisonousMessage(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	b := open(t, dir, nil)
 	bad := atomic.Bool{}
@@ -75,6 +76,7 @@ func TestAQueueIsPausedForAPoisonousMessage(t *testing.T) {
 // A pause that an event asks for is not lost by a crash before it is stored: no
 // checkpoint has passed the event, and no drain is let in meanwhile.
 func TestAPauseForAMessageSurvivesACrash(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	b := open(t, dir, nil)
 	r := accept(t, b, message("host", "", "1"))
@@ -97,6 +99,7 @@ func TestAPauseForAMessageSurvivesACrash(t *testing.T) {
 // A queue that was resumed is not paused again by a crash that has the event read
 // once more which had paused it.
 func TestAResumedQueueIsNotPausedAgainByACrash(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	b := open(t, dir, nil)
 	r := accept(t, b, message("host", "", "1"))

@@ -15,6 +15,7 @@ import (
 // Attempts that had to wait for somebody else use up none of those that may fail,
 // and what has failed before a restart has failed after it.
 func TestOnlyFailuresCountOverARestart(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	b := open(t, dir, nil)
 	twice := func(first time.Duration) func(o *relay.DrainOptions) {
@@ -48,6 +49,7 @@ func TestOnlyFailuresCountOverARestart(t *testing.T) {
 
 // What the budget holds back can be seen, in the queue and of the message.
 func TestRetriesThatAreHeldAreSeen(t *testing.T) {
+	t.Parallel()
 	b := open(t, stateDir(t), nil)
 	var mended atomic.Bool
 	d := newDestination(func(n int, m *relay.Message) relay.Result {

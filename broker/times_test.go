@@ -27,6 +27,7 @@ func urgent(m *relay.Message) *relay.Message {
 // A scheduled message is shown as such, holds up nothing, and is delivered once
 // it is due: never before, and at once when its lane is free.
 func TestAScheduledMessageIsDeliveredWhenItIsDue(t *testing.T) {
+	t.Parallel()
 	b := open(t, stateDir(t), nil)
 	var mu sync.Mutex
 	at := map[string]time.Time{}

@@ -230,6 +230,7 @@ func TestTwoImportsAtOneTimeMakeOneLetter(t *testing.T) {
 
 // What this relay knows otherwise is refused, and so is what is no letter.
 func TestAnImportIsRefused(t *testing.T) {
+	t.Parallel()
 	b := open(t, stateDir(t), nil)
 	d, kind := twoMinds()
 	stop := drain(t, b, d, nil)

@@ -126,6 +126,7 @@ func TestASilentDrainHasToHeedFirst(t *testing.T) {
 // While a drain takes over, an attempt of the one before may be under way, of which
 // nobody can ask: nothing is taken back until that is over.
 func TestNothingIsTakenBackDuringATakeover(t *testing.T) {
+	t.Parallel()
 	for name, released := range map[string]bool{"the new one waits": false, "the new one has left again": true} {
 		b, certs := listening(t)
 		c := dial(t, b, certs, "drain")

@@ -14,7 +14,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.SmartProxy.check(), c.checkSealing()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.checkSealing()}
 	return usage(errors.Join(problems...))
 }
 
@@ -52,6 +52,9 @@ func (c *Config) checkFiles() error {
 		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA},
 		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
 		problems = append(problems, exists(f[0], f[1]))
+	}
+	for _, crl := range c.TLS.CRL {
+		problems = append(problems, exists("tls.crl", crl))
 	}
 	return errors.Join(problems...)
 }

@@ -26,6 +26,7 @@ type Config struct {
 	StateDir      string      `yaml:"state_dir" json:"state_dir"`
 	Listen        string      `yaml:"listen" json:"listen"`
 	TLS           TLS         `yaml:"tls" json:"tls"`
+	Identity      Identity    `yaml:"identity" json:"identity"`
 	Organization  string      `yaml:"organization" json:"organization"`   // of the host-facing routes
 	Organizations []string    `yaml:"organizations" json:"organizations"` // further ones, with queues of their own
 	AdminSocket   string      `yaml:"admin_socket" json:"admin_socket"`
@@ -48,6 +49,9 @@ type TLS struct {
 	Cert     string `yaml:"cert" json:"cert"`
 	Key      string `yaml:"key" json:"key"`
 	ClientCA string `yaml:"client_ca" json:"client_ca"`
+
+	ClientAuth string   `yaml:"client_auth" json:"client_auth"` // require or request a certificate; empty: require
+	CRL        []string `yaml:"crl" json:"crl"`                 // files with what the client CAs have revoked
 }
 
 // Log is how and how much is logged.
@@ -137,7 +141,7 @@ func defaultConfig() Config {
 	budget := relay.DefaultBudgetOptions()
 	return Config{
 		Sealing: Sealing{Organizations: []string{}, Recipients: []string{}}, Credentials: map[string]CredentialFiles{},
-		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(),
+		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{},
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
 		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,

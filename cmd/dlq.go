@@ -92,7 +92,7 @@ func printLetterBody(ctx context.Context, o *handlers.Client, out *printer, l re
 func printLetter(out *printer, l relay.DeadLetter) error {
 	err := fields(out, l, l.ID, "id", l.ID, "queue", l.Organization+"/"+l.Destination, "route", l.Route, "path", l.Path, "host", l.Lane,
 		"key", fmt.Sprintf("%q", l.Key), "accepted", when(&l.AcceptedAt), "died", when(&l.DiedAt), "reason", colored{l.Reason, red},
-		"attempts", l.Attempts, "last status", l.Status, "last answer", l.Detail, "replayed from", l.ReplayedFrom, "bytes", l.Bytes, "type", l.ContentType,
+		"attempts", l.Attempts, "last status", l.Status, "last answer", l.Detail, "replayed from", l.ReplayedFrom, "sender", l.Sender, "bytes", l.Bytes, "type", l.ContentType,
 		"earlier events", dropped(l.History))
 	if err != nil || !out.tabular() || l.History == nil {
 		return err

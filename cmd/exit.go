@@ -51,7 +51,7 @@ func exitCode(err error) int {
 	switch relay.CodeOf(err) {
 	case relay.CodeNotFound:
 		return exitNotFound
-	case relay.CodeDenied:
+	case relay.CodeDenied, relay.CodeUnauthenticated:
 		return exitDenied
 	case relay.CodeUnavailable, relay.CodeAway, relay.CodeTimeout:
 		return exitUnavailable

@@ -43,6 +43,8 @@ func serveSettings() []setting {
 		{"tls-cert", "FILE", "certificate of the edge", func(c *Config) any { return &c.TLS.Cert }},
 		{"tls-key", "FILE", "its key", func(c *Config) any { return &c.TLS.Key }},
 		{"tls-client-ca", "FILE", "demand client certificates of this CA", func(c *Config) any { return &c.TLS.ClientCA }},
+		{"tls-client-auth", "HOW", "require a client certificate (the default), or request one", func(c *Config) any { return &c.TLS.ClientAuth }},
+		{"tls-crl", "FILES", "what the client CAs have revoked; commas between the files", func(c *Config) any { return &c.TLS.CRL }},
 		{"organization", "NAME", "organization of the host-facing routes", func(c *Config) any { return &c.Organization }},
 		{"admin-socket", "PATH", "admin socket (default: in the state directory)", func(c *Config) any { return &c.AdminSocket }},
 		{"durability", "MODE", "fsync, fsync-barrier, fsync-always or os", func(c *Config) any { return &c.Durability }},
@@ -84,6 +86,8 @@ func addSettings(f *pflag.FlagSet, settings []setting) {
 		switch v := s.place(&c).(type) {
 		case *string:
 			f.String(s.flag, *v, help)
+		case *[]string:
+			f.StringSlice(s.flag, *v, help)
 		case *int:
 			f.Int(s.flag, *v, help)
 		case *time.Duration:
@@ -113,6 +117,8 @@ func loadConfig(cmd *cobra.Command, settings []setting, env []string) (Config, e
 		switch v := s.place(&c).(type) {
 		case *string:
 			*v = f.Value.String()
+		case *[]string:
+			*v, _ = flags.GetStringSlice(s.flag)
 		case *int:
 			*v, _ = flags.GetInt(s.flag) // it was parsed before
 		case *time.Duration:

@@ -114,7 +114,7 @@ func printMessage(out *printer, s relay.MessageStatus) error {
 	err := fields(out, s, s.ID, "id", s.ID, "queue", s.Organization+"/"+s.Destination, "state", stateCell(s.State), "reason", s.Reason, "route", s.Route,
 		"host", s.Lane, "key", fmt.Sprintf("%q", s.Key), "accepted", when(s.AcceptedAt), "sequence", s.Sequence, "bytes", s.Bytes, "sha256", s.Digest, "sealed", sealedCell(s),
 		"durability", s.Durability, "priority", priority(s.Urgent), "not before", when(s.NotBefore), "expires", when(s.Expires),
-		"attempts", attemptsOf(s), "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom,
+		"attempts", attemptsOf(s), "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom, "sender", s.Sender,
 		"replaced by", s.ReplacedBy, "in the journal", journal)
 	if err != nil || !out.tabular() || len(s.Events) == 0 {
 		return err

@@ -8,8 +8,7 @@ import (
 // pass is how the edge passes on what only Foreman can answer.
 func (s *server) pass() handlers.PassOptions {
 	c := s.config.PassThrough
-	local, _ := isLoopback(s.config.Listen) // checked before
-	o := handlers.PassOptions{Closed: s.passClosed, Loopback: local, Callers: c.Callers,
+	o := handlers.PassOptions{Closed: s.passClosed, Loopback: s.config.alone(), Callers: c.Callers,
 		Passes: foreman.Passes(foreman.PassLimits{NodeTimeout: c.NodeTimeout, Timeout: c.Timeout, MaxBody: int64(c.MaxBody),
 			MaxNode: int64(c.MaxNode), MaxAnswer: int64(c.MaxAnswer)})}
 	if s.foreman != nil {

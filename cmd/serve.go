@@ -58,7 +58,9 @@ type server struct {
 	drain    *relay.Drain    // nil: as above
 	listener net.Listener
 	proxyLog *handlers.ProxyLog
-	failed   chan error // a server that ended by itself
+
+	certificates *handlers.Certificates // of the edge; nil: plain HTTP
+	failed       chan error             // a server that ended by itself
 }
 
 // Serve runs edge, broker and, with a Foreman, the drain, until ctx ends. ready
@@ -138,19 +140,20 @@ func (s *server) openBroker(ctx context.Context) error {
 func (s *server) makeEdge(context.Context) error {
 	c := s.config
 	routes := c.routes()
-	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, Organization: c.Organization, Routes: routes,
-		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: handlers.NewMetrics(s.registry, routes), Log: s.log})
+	metrics := handlers.NewMetrics(s.registry, routes)
+	if err := s.openCertificates(metrics); err != nil {
+		return err
+	}
+	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
+		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }
 
 func (s *server) serveEdge(context.Context) error {
-	c := s.config
 	var config *tls.Config
-	if c.TLS.Cert != "" {
-		var err error
-		if config, err = handlers.ServerTLS(c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA); err != nil {
-			return usage(fmt.Errorf("tls: %w", err))
-		}
+	if s.certificates != nil {
+		config = s.certificates.TLS()
+		s.watchCertificates()
 	}
 	s.serveHTTP("edge", handlers.NewServer(s.edge, config, s.log), s.listener, s.edge.Refuse)
 	return nil
@@ -247,7 +250,7 @@ func (s *server) announce(stderr io.Writer) {
 		Version(), s.url(), far, s.config.StateDir, d, d.Reason, to, s.config.AdminSocket)
 	announce(s.config.Log, s.log, stderr, line, map[string]any{"url": s.url(), "admin_socket": s.config.AdminSocket,
 		"broker": s.broker.Address(), "state_dir": s.config.StateDir, "durability": d.String()})
-	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" {
+	if local, err := isLoopback(s.config.Listen); err == nil && !local && s.config.TLS.ClientCA == "" && len(s.config.Identity.Forward.From) == 0 {
 		s.log.Warn().Msg("anybody who reaches this address may post: give --tls-client-ca to demand client certificates")
 	}
 }

@@ -66,8 +66,7 @@ func (s SmartProxy) checkURL() error {
 // smartProxy is how the edge answers Foreman.
 func (s *server) smartProxy() handlers.SmartProxyOptions {
 	c := s.config.SmartProxy
-	local, _ := isLoopback(s.config.Listen) // checked before
-	o := handlers.SmartProxyOptions{Features: c.Features, Version: Version(), TLS: s.config.TLS.Cert != "", Loopback: local, Log: s.proxyLog,
+	o := handlers.SmartProxyOptions{Features: c.Features, Version: Version(), TLS: s.config.TLS.Cert != "", Loopback: s.config.alone(), Log: s.proxyLog,
 		Trust: handlers.Trust{ForwardVerify: c.ForwardVerify}}
 	if c.TrustedHosts != nil {
 		o.Trust.Hosts = append([]string{}, *c.TrustedHosts...)

@@ -38,7 +38,7 @@ func flagsOf(c *cobra.Command) []string {
 func TestSurface(t *testing.T) {
 	foreman := []string{"attempt-timeout", "concurrency", "foreman-ca", "foreman-cert", "foreman-key", "foreman-url"}
 	serve := slices.Concat(foreman, []string{"admin-socket", "broker-cert", "broker-client-ca", "broker-key", "broker-listen", "config", "durability",
-		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-ca", "tls-key"})
+		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-auth", "tls-client-ca", "tls-crl", "tls-key"})
 	drain := slices.Concat(foreman, []string{"broker", "broker-ca", "broker-cert", "broker-key", "config", "destination", "log-format", "log-level", "state-dir"})
 	operator := func(more ...string) []string {
 		return append(more, "admin-socket", "color", "no-headers", "output", "quiet", "timeout")

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -29,7 +28,7 @@ func (e *Edge) aim(c echo.Context, r relay.Route, m *relay.Message) error {
 		params[name] = value
 	}
 	if r.ClientParam != "" {
-		client, err := clientName(c.Request())
+		client, err := clientName(callerOf(c))
 		if err != nil {
 			return err
 		}
@@ -42,15 +41,17 @@ func (e *Edge) aim(c echo.Context, r relay.Route, m *relay.Message) error {
 	return nil
 }
 
-// clientName is the common name of the client's certificate, which the TLS
-// server has verified; lower-cased, as smart proxies do.
-func clientName(r *http.Request) (string, error) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return "", relay.Refuse(relay.CodeDenied, "No client SSL certificate supplied: the host's certificate says whose report this is")
+// clientName is the common name of the client's certificate, lower-cased, as smart
+// proxies do.
+func clientName(k caller) (string, error) {
+	if k.credential == nil {
+		return "", relay.Refuse(relay.CodeDenied, "No client SSL certificate supplied: the host's certificate says whose report this is").
+			Because(relay.RefusedNoCertificate)
 	}
-	name := strings.ToLower(strings.TrimSpace(r.TLS.PeerCertificates[0].Subject.CommonName))
+	name := strings.ToLower(strings.TrimSpace(k.credential.CN))
 	if name == "" {
-		return "", relay.Refuse(relay.CodeDenied, "the client's certificate has no common name, which would say whose report this is")
+		return "", relay.Refuse(relay.CodeDenied, "the client's certificate has no common name, which would say whose report this is").
+			Because(relay.RefusedUnusable)
 	}
 	return name, nil
 }

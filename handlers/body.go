@@ -185,11 +185,11 @@ func decodeJSON(body []byte, shape *schemas.Shape) (any, error) {
 	return doc, nil
 }
 
-// shapeOf is what is looked at of a route's bodies: by its schema, for its lane
-// and for its key.
+// shapeOf is what is looked at of a route's bodies: by its schema, for its hosts,
+// its lane and its key.
 func shapeOf(r relay.Route) *schemas.Shape {
 	shape := schemas.ShapeOf(r.Schema)
-	for _, source := range slices.Concat(r.Lane.From, r.Key.From, r.Kind) {
+	for _, source := range slices.Concat(r.Hosts, r.Lane.From, r.Key.From, r.Kind) {
 		switch {
 		case source.Names:
 			shape.WithNames(source.Pointer)

@@ -24,9 +24,12 @@ const DefaultBodyTimeout = 30 * time.Second
 
 // EdgeOptions make an Edge.
 type EdgeOptions struct {
-	Intake       relay.Intake
-	Known        func(relay.Queue) bool
-	Organization string // of the host-facing routes
+	Intake relay.Intake
+	Known  func(relay.Queue) bool
+	// QueueOf is the queue of a token, with which the ids of its messages begin.
+	QueueOf      func(token string) (relay.Queue, bool)
+	Organization string   // whose accepted messages are counted from the start
+	Callers      *Callers // nil: nobody is asked who he is, and all are of Organization
 	Routes       []relay.Route
 	Pass         PassOptions
 	SmartProxy   SmartProxyOptions
@@ -58,9 +61,12 @@ func NewEdge(o EdgeOptions) *Edge {
 	if o.Policy.MaxAge == 0 {
 		o.Policy = relay.DefaultPolicy()
 	}
+	if o.Callers == nil {
+		o.Callers = NewCallers(CallerOptions{Anonymous: o.Organization, Log: o.Log})
+	}
 	e := &Edge{EdgeOptions: o, shapes: map[string]*schemas.Shape{}, seconds: newSeconds(o.Now())}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
-	e.echo.Use(e.knowScript, e.hurry, e.gate)
+	e.echo.Use(e.knowScript, e.hurry, e.gate, e.recognize)
 	o.Metrics.expect(o.Organization, o.Routes)
 	for _, r := range o.Routes {
 		e.shapes[r.Name] = shapeOf(r)
@@ -129,26 +135,39 @@ func ready(intake relay.Intake) echo.HandlerFunc {
 // hostFacing takes what a client meant for Foreman.
 func (e *Edge) hostFacing(r relay.Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		who, err := e.speaker(c, r.Anonymous)
+		if err != nil {
+			return err
+		}
 		if err := noCredentials(c.Request().Header); err != nil {
 			return err
 		}
-		m := &relay.Message{Queue: relay.Queue{Organization: e.Organization, Destination: r.Destination}, Path: c.Request().URL.RequestURI()}
-		return e.take(c, r, m)
+		m := &relay.Message{Queue: relay.Queue{Organization: who.Organization, Destination: r.Destination}, Path: c.Request().URL.RequestURI()}
+		if err := e.belongs(who, m.Queue); err != nil {
+			return err
+		}
+		return e.take(c, who, r, m)
 	}
 }
 
 // generic takes a message for any queue, by name. With Relay-Route it is one of
 // the destination's own requests, else it is delivered to the destination's URL.
-func (e *Edge) generic(c echo.Context) error { return e.enqueue(c, plainPath) }
+func (e *Edge) generic(c echo.Context) error {
+	who, err := e.speaker(c, false)
+	if err != nil {
+		return err
+	}
+	return e.enqueue(c, who, plainPath)
+}
 
 // enqueue is what all share who name a queue; pathOf is where a message of a
 // route is delivered to.
-func (e *Edge) enqueue(c echo.Context, pathOf func(relay.Route, http.Header) (string, error)) error {
+func (e *Edge) enqueue(c echo.Context, who speaker, pathOf func(relay.Route, http.Header) (string, error)) error {
 	q, err := queueParams(c)
 	if err != nil {
 		return err
 	}
-	if !e.Known(q) {
+	if e.foreign(c, who, q) || !e.Known(q) {
 		return relay.Refuse(relay.CodeNotFound, "there is no queue %s; nothing was stored", q)
 	}
 	r, err := e.genericRoute(c.Request().Header, q)
@@ -159,7 +178,7 @@ func (e *Edge) enqueue(c echo.Context, pathOf func(relay.Route, http.Header) (st
 	if err != nil {
 		return err
 	}
-	return e.take(c, r, &relay.Message{Queue: q, Path: path})
+	return e.take(c, who, r, &relay.Message{Queue: q, Path: path})
 }
 
 func (e *Edge) genericRoute(h http.Header, q relay.Queue) (relay.Route, error) {
@@ -191,7 +210,7 @@ func plainPath(r relay.Route, h http.Header) (string, error) {
 }
 
 // take does the steps that all routes share.
-func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
+func (e *Edge) take(c echo.Context, who speaker, r relay.Route, m *relay.Message) error {
 	req := c.Request()
 	limit := min(r.MaxBody, e.MaxBody)
 	body, err := readBody(c.Response(), req, bodyRules{limit: limit, contentTypes: r.ContentTypes,
@@ -200,7 +219,7 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 		return err
 	}
 	m.Route, m.Method, m.ContentEncoding = r.Name, r.Method, body.encoding
-	m.Received, m.RequestID = e.Now(), requestID(c)
+	m.Received, m.RequestID, m.Sender = e.Now(), requestID(c), who.String()
 	if body.rest == nil {
 		m.Body, m.Digest = body.whole, relay.DigestOf(body.whole)
 	} else {
@@ -215,7 +234,15 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	if err := e.aim(c, r, m); err != nil {
 		return err
 	}
-	if err := e.identify(m, r, req); err != nil {
+	view, err := e.view(m, r, req)
+	if err != nil {
+		return err
+	}
+	if err := e.identify(m, r, view, req); err != nil {
+		return err
+	}
+	hosts, err := e.maySpeakFor(who, r, view, m)
+	if err != nil {
 		return err
 	}
 	if err := e.seal(m, req); err != nil {
@@ -225,21 +252,19 @@ func (e *Edge) take(c echo.Context, r relay.Route, m *relay.Message) error {
 	if err != nil {
 		return err
 	}
+	e.Callers.learn(who, hosts)
 	e.Metrics.accept(m, receipt.Replayed)
 	return reply(c, r.Reply, receipt)
 }
 
-// identify finds schema, lane, kind and key, and from them the message's id.
-func (e *Edge) identify(m *relay.Message, r relay.Route, req *http.Request) error {
-	view, err := e.view(m, r, req)
-	if err != nil {
-		return err
-	}
-	if m.Lane, err = laneOf(r.Lane, view, req.Header); err != nil {
+// identify finds lane, kind and key, and from them the message's id.
+func (e *Edge) identify(m *relay.Message, r relay.Route, view relay.Request, req *http.Request) (err error) {
+	h := req.Header
+	if m.Lane, err = laneOf(r.Lane, view, h); err != nil {
 		return err
 	}
 	m.Kind = r.KindOf(view)
-	if m.Key, err = single(req.Header, headerKey); err != nil {
+	if m.Key, err = single(h, headerKey); err != nil {
 		return err
 	}
 	if m.Key == "" {

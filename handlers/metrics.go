@@ -21,6 +21,8 @@ type Metrics struct {
 	replayed prometheus.Counter
 	refused  *prometheus.CounterVec
 	passes   *prometheus.CounterVec
+	callers  *prometheus.CounterVec
+	reloads  *prometheus.CounterVec
 }
 
 // NewMetrics makes and registers the metrics of the edge's routes.
@@ -34,8 +36,16 @@ func NewMetrics(r prometheus.Registerer, routes []relay.Route) *Metrics {
 		replayed: prometheus.NewCounter(prometheus.CounterOpts{Name: "foreman_relay_replayed_total", Help: "Requests whose key was known."}),
 		refused:  counters("refused_total", "Requests refused, by code.", "code"),
 		passes:   counters("pass_through_total", "Requests that only the destination can answer, by route and what became of them.", "route", "outcome"),
+		callers:  counters("refused_callers_total", "Requests refused for who sent them, by reason.", "reason"),
+		reloads:  counters("tls_reloads_total", "Changed TLS files that were read, by what came of it: used, or refused while the ones before stay.", "result"),
 	}
-	r.MustRegister(m.requests, m.duration, m.inFlight, m.accepted, m.replayed, m.refused, m.passes)
+	r.MustRegister(m.requests, m.duration, m.inFlight, m.accepted, m.replayed, m.refused, m.passes, m.callers, m.reloads)
+	for _, reason := range relay.RefusalsOfCallers() {
+		m.callers.WithLabelValues(reason)
+	}
+	for _, result := range []string{reloadUsed, reloadRefused} {
+		m.reloads.WithLabelValues(result)
+	}
 	for code := range statuses {
 		m.refused.WithLabelValues(string(code))
 	}
@@ -72,6 +82,22 @@ func (m *Metrics) expectPasses(passes []relay.Pass) {
 }
 
 func (m *Metrics) pass(route, outcome string) { m.passes.WithLabelValues(route, outcome).Inc() }
+
+// What came of changed TLS files; labels of a metric.
+const (
+	reloadUsed    = "used"
+	reloadRefused = "refused"
+)
+
+func (m *Metrics) reloaded(err error) {
+	if err != nil {
+		m.reloads.WithLabelValues(reloadRefused).Inc()
+		return
+	}
+	m.reloads.WithLabelValues(reloadUsed).Inc()
+}
+
+func (m *Metrics) refuseCaller(reason string) { m.callers.WithLabelValues(reason).Inc() }
 
 func (m *Metrics) refuse(code relay.Code) { m.refused.WithLabelValues(string(code)).Inc() }
 

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -203,7 +202,7 @@ func outcomeOf(err error) string {
 // only between the caller and the relay.
 func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, error) {
 	req := c.Request()
-	if err := e.Pass.allow(req, p); err != nil {
+	if err := e.allow(c, p); err != nil {
 		return relay.PassRequest{}, err
 	}
 	path, err := passPath(c, p)
@@ -225,18 +224,39 @@ func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, err
 }
 
 // allow refuses a caller who may not ask.
-func (o PassOptions) allow(r *http.Request, p relay.Pass) error {
-	if !p.Trusted || o.Loopback {
+func (e *Edge) allow(c echo.Context, p relay.Pass) error {
+	if !p.Trusted || e.Pass.Loopback {
 		return nil
 	}
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return relay.Refuse(relay.CodeDenied, "this may hold secrets and is for callers with a certificate alone: configure --tls-client-ca, or ask over loopback")
+	k := callerOf(c)
+	if k.refused != nil {
+		return k.refused
 	}
-	if p.Secret && !slices.ContainsFunc(namesOf(r.TLS.VerifiedChains[0][0]), o.isCaller) {
+	if k.credential == nil {
+		return e.Callers.uncertified()
+	}
+	who, err := e.speaker(c, false)
+	if err != nil {
+		return err
+	}
+	if p.Secret && !slices.ContainsFunc(namesOf(k.credential), e.Pass.isCaller) {
 		return relay.Refuse(relay.CodeDenied, "the name in this certificate is not among pass_through.callers, who may ask for this: "+
-			"name the Puppet server (or Salt master) there")
+			"name the Puppet server (or Salt master) there").Because(relay.RefusedHost)
+	}
+	if p.Secret {
+		return e.mayAskAbout(c, who)
 	}
 	return nil
+}
+
+// uncertified is what who has no certificate is told, where what he asks for is
+// for nobody without.
+func (c *Callers) uncertified() error {
+	if c.inForce() {
+		return noCertificate()
+	}
+	return relay.Refuse(relay.CodeDenied, "this may hold secrets and is for callers with a certificate alone: configure --tls-client-ca, or ask over loopback").
+		Because(relay.RefusedNoCertificate)
 }
 
 func (o PassOptions) isCaller(name string) bool {
@@ -245,11 +265,11 @@ func (o PassOptions) isCaller(name string) bool {
 
 // namesOf are the names that a certificate is for; the common name counts where
 // there are no others (contract, 2.3).
-func namesOf(c *x509.Certificate) []string {
+func namesOf(c *relay.Credential) []string {
 	if len(c.DNSNames) > 0 {
 		return c.DNSNames
 	}
-	return []string{c.Subject.CommonName}
+	return []string{c.CN}
 }
 
 // passPath is the request's path at the destination.

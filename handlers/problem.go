@@ -22,6 +22,7 @@ type Problem struct {
 	Title      string            `json:"title"`
 	Status     int               `json:"status"`
 	Detail     string            `json:"detail"`
+	Reason     string            `json:"reason,omitempty"`   // one word, where the type has several
 	Instance   string            `json:"instance,omitempty"` // the request's id
 	Violations []relay.Violation `json:"violations,omitempty"`
 }
@@ -45,6 +46,7 @@ var statuses = map[relay.Code]struct {
 	relay.CodeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The body's type or encoding is not taken here"},
 	relay.CodeNotFound:             {http.StatusNotFound, "There is nothing here"},
 	relay.CodeMethodNotAllowed:     {http.StatusMethodNotAllowed, "The method is not allowed here"},
+	relay.CodeUnauthenticated:      {http.StatusUnauthorized, "It is not known who asks"},
 	relay.CodeDenied:               {http.StatusForbidden, "This is not allowed"},
 	relay.CodeTooManyRequests:      {http.StatusTooManyRequests, "Too many requests"},
 	relay.CodeTimeout:              {http.StatusRequestTimeout, "The body came too slowly"},
@@ -105,6 +107,9 @@ func problemHandler(log zerolog.Logger, count func(relay.Code)) echo.HTTPErrorHa
 // run the problem in a shell.
 func writeProblem(c echo.Context, e *relay.Error) error {
 	s := statuses[e.Code]
+	if s.status == http.StatusUnauthorized { // it must say how (RFC 9110, 15.5.2); certificates have no registered scheme
+		c.Response().Header().Set("WWW-Authenticate", "ClientCertificate")
+	}
 	if e.RetryAfter > 0 {
 		seconds := int(math.Ceil(e.RetryAfter.Seconds()))
 		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds))
@@ -113,7 +118,7 @@ func writeProblem(c echo.Context, e *relay.Error) error {
 		return c.String(s.status, scriptFor(script, e.Code))
 	}
 	body, err := json.Marshal(Problem{Type: problemType + string(e.Code), Title: s.title, Status: s.status,
-		Detail: e.Detail, Instance: requestID(c), Violations: e.Violations})
+		Detail: e.Detail, Reason: e.Reason, Instance: requestID(c), Violations: e.Violations})
 	if err != nil {
 		return err
 	}
@@ -131,5 +136,5 @@ func readProblem(status int, header http.Header, body []byte) *relay.Error {
 		return relay.Refuse(relay.CodeInternal, "the relay answers %d: %s", status, relay.Excerpt(body))
 	}
 	seconds, _ := strconv.Atoi(header.Get("Retry-After")) // 0 where there is none
-	return &relay.Error{Code: code, Detail: p.Detail, Violations: p.Violations, RetryAfter: time.Duration(seconds) * time.Second}
+	return &relay.Error{Code: code, Detail: p.Detail, Reason: p.Reason, Violations: p.Violations, RetryAfter: time.Duration(seconds) * time.Second}
 }

@@ -16,7 +16,7 @@ import (
 // codes is the table of statuses as clients know it.
 var codes = map[relay.Code]int{
 	relay.CodeMalformed: 400, relay.CodeInvalid: 422, relay.CodeKeyConflict: 422, relay.CodeInFlight: 409, relay.CodeTooLarge: 413,
-	relay.CodeUnsupportedMediaType: 415, relay.CodeNotFound: 404, relay.CodeMethodNotAllowed: 405, relay.CodeDenied: 403,
+	relay.CodeUnsupportedMediaType: 415, relay.CodeNotFound: 404, relay.CodeMethodNotAllowed: 405, relay.CodeDenied: 403, relay.CodeUnauthenticated: 401,
 	relay.CodeTooManyRequests: 429, relay.CodeTimeout: 408, relay.CodeConflict: 409, relay.CodeUnavailable: 503, relay.CodeAway: 503,
 	relay.CodeStorageFull: 507, relay.CodeInternal: 500,
 }

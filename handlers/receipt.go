@@ -45,12 +45,36 @@ type publicStatus struct {
 
 func (e *Edge) status(c echo.Context) error {
 	id := c.Param("id")
-	if _, _, ok := relay.ParseID(id); !ok {
+	token, _, ok := relay.ParseID(id)
+	if !ok {
 		return relay.Refuse(relay.CodeNotFound, "there is no such message: this is not an id of a relay's")
 	}
+	who, err := e.speaker(c, false)
+	if err != nil {
+		return err
+	}
+	if who.held && e.foreign(c, who, e.queueOf(token)) {
+		return noMessage(id)
+	}
 	s, err := e.Intake.Message(c.Request().Context(), id)
+	if relay.CodeOf(err) == relay.CodeNotFound {
+		return noMessage(id) // in the same words, whatever is not there
+	}
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, publicStatus{s.ID, s.State, s.AcceptedAt, s.Attempts, s.NextAttempt, s.Reason, s.ReplacedBy, s.NotBefore, s.Expires})
+}
+
+// queueOf is the queue of a token; of nobody's where there is none.
+func (e *Edge) queueOf(token string) relay.Queue {
+	if e.QueueOf == nil {
+		return relay.Queue{}
+	}
+	q, _ := e.QueueOf(token)
+	return q
+}
+
+func noMessage(id string) error {
+	return relay.Refuse(relay.CodeNotFound, "there is no message %q, or it was settled so long ago that its record is gone", id)
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -51,10 +52,10 @@ func certificate(t *testing.T) (certFile, keyFile string, pair tls.Certificate, 
 // with an old TLS; what fails is in the log at debug.
 func TestTLS(t *testing.T) {
 	certFile, keyFile, pair, pool := certificate(t)
-	config, err := handlers.ServerTLS(certFile, keyFile, certFile)
+	c, err := openCertificates(certFile, keyFile, certFile)
 	require.NoError(t, err)
 	log := &lockedBuffer{}
-	server := handlers.NewServer(newEdge(t, nil), config, zerolog.New(log))
+	server := handlers.NewServer(newEdge(t, nil), c.TLS(), zerolog.New(log))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -87,18 +88,28 @@ func TestTLS(t *testing.T) {
 	require.NotContains(t, log.String(), `"level":"error"`)
 }
 
+func openCertificates(cert, key, ca string) (*handlers.Certificates, error) {
+	return handlers.OpenCertificates(handlers.CertificateFiles{Cert: cert, Key: key, ClientCA: ca}, time.Now,
+		handlers.NewMetrics(prometheus.NewRegistry(), nil), zerolog.Nop())
+}
+
 // TestTLSFiles: an error names the file.
 func TestTLSFiles(t *testing.T) {
 	certFile, keyFile, _, _ := certificate(t)
-	config, err := handlers.ServerTLS(certFile, keyFile, "")
+	c, err := openCertificates(certFile, keyFile, "")
+	require.NoError(t, err)
+	config, err := c.TLS().GetConfigForClient(nil)
 	require.NoError(t, err)
 	require.Equal(t, tls.NoClientCert, config.ClientAuth)
 	require.EqualValues(t, tls.VersionTLS12, config.MinVersion)
+	for _, suite := range tls.InsecureCipherSuites() {
+		require.NotContains(t, config.CipherSuites, suite.ID)
+	}
 	for _, files := range [][3]string{{"/none", keyFile, ""}, {certFile, "/none", ""}, {certFile, keyFile, "/none"}} {
-		_, err := handlers.ServerTLS(files[0], files[1], files[2])
+		_, err := openCertificates(files[0], files[1], files[2])
 		require.ErrorContains(t, err, "/none")
 	}
-	_, err = handlers.ServerTLS(certFile, keyFile, keyFile)
+	_, err = openCertificates(certFile, keyFile, keyFile)
 	require.ErrorContains(t, err, "holds no certificate")
 }
 

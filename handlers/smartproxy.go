@@ -88,7 +88,7 @@ func detailOf(e *relay.Error) string {
 // trusting lets only those ask who may.
 func (p *smartProxy) trusting(h echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if why := p.Trust.refusal(c.Request()); why != "" {
+		if why := p.Trust.refusal(c.Request(), callerOf(c)); why != "" {
 			p.Log.Add(LevelWarn, requestID(c), why)
 			return rubyText(c, http.StatusForbidden, why)
 		}

@@ -2,13 +2,14 @@ package handlers
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/theforeman/foreman-relay/relay"
 )
 
 // Trust says who may ask the relay what only Foreman needs to know: the rules,
@@ -33,9 +34,9 @@ type Resolver interface {
 const resolveTimeout = 5 * time.Second
 
 // refusal is why somebody may not ask, in the smart proxy's words; empty: he may.
-func (t Trust) refusal(r *http.Request) string {
+func (t Trust) refusal(r *http.Request, k caller) string {
 	if t.Hosts != nil {
-		name, refusal := t.nameOf(r)
+		name, refusal := t.nameOf(r, k)
 		if refusal != "" {
 			return refusal
 		}
@@ -44,49 +45,33 @@ func (t Trust) refusal(r *http.Request) string {
 			return fmt.Sprintf("Untrusted client %s attempted to access %s. Check :trusted_hosts: in settings.yml", name, r.URL.Path)
 		}
 	}
-	if r.TLS != nil && verified(r) == nil {
+	if k.secure && k.credential == nil {
 		return "No client SSL certificate supplied"
 	}
 	return ""
 }
 
 // nameOf is who asks.
-func (t Trust) nameOf(r *http.Request) (name, refusal string) {
-	if r.TLS != nil {
-		return nameInCertificate(verified(r))
+func (t Trust) nameOf(r *http.Request, k caller) (name, refusal string) {
+	if k.secure {
+		return nameInCertificate(k.credential)
 	}
 	return t.nameOfAddress(r)
 }
 
-// verified is the client's certificate; one that no CA vouches for is none.
-func verified(r *http.Request) *x509.Certificate {
-	if len(r.TLS.VerifiedChains) == 0 || len(r.TLS.VerifiedChains[0]) == 0 {
-		return nil
-	}
-	return r.TLS.VerifiedChains[0][0]
-}
-
 // nameInCertificate is the common name; alternative names do not count. The Ruby
 // proxy searches the subject's text for the first "CN=", which may stand within
-// another field, and stops at a blank; here it is the one common name, whole.
-func nameInCertificate(c *x509.Certificate) (name, refusal string) {
-	if c == nil {
+// another field, and stops at a blank; here it is the one common name, whole. A
+// certificate that no CA vouches for is none.
+func nameInCertificate(c *relay.Credential) (name, refusal string) {
+	switch {
+	case c == nil:
 		return "", "could not read client cert from environment"
-	}
-	count := 0
-	for _, field := range c.Subject.Names {
-		if field.Type.Equal(commonName) {
-			count++
-		}
-	}
-	if c.Subject.CommonName == "" || count > 1 {
+	case c.CN == "":
 		return "", "could not read CN from the client certificate"
 	}
-	return c.Subject.CommonName, ""
+	return c.CN, ""
 }
-
-// commonName is 2.5.4.3 (RFC 4519, 2.3).
-var commonName = []int{2, 5, 4, 3}
 
 // nameOfAddress is the name of the address that a request over plain HTTP comes from.
 func (t Trust) nameOfAddress(r *http.Request) (name, refusal string) {

@@ -22,6 +22,7 @@ const (
 	CodeUnsupportedMediaType Code = "unsupported-media-type"
 	CodeNotFound             Code = "not-found"
 	CodeMethodNotAllowed     Code = "method-not-allowed"
+	CodeUnauthenticated      Code = "unauthenticated"
 	CodeDenied               Code = "denied"
 	CodeTooManyRequests      Code = "too-many-requests"
 	CodeTimeout              Code = "timeout"
@@ -43,6 +44,7 @@ type Violation struct {
 type Error struct {
 	Code       Code
 	Detail     string // one sentence for a person
+	Reason     string // one word for a machine, where the code has several; empty: none
 	Violations []Violation
 	RetryAfter time.Duration // 0: none to suggest
 	Err        error         // cause, for the log only

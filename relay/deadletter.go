@@ -22,6 +22,7 @@ type DeadLetter struct {
 	Status       int       `json:"status,omitempty"` // of the last answer there was
 	Detail       string    `json:"detail,omitempty"` // excerpt of the last answer, or the error
 	ReplayedFrom string    `json:"replayed_from,omitempty"`
+	Sender       string    `json:"sender,omitempty"` // name and fingerprint
 	Bytes        int       `json:"bytes"`
 	ContentType  string    `json:"content_type,omitempty"`
 	Path         string    `json:"path,omitempty"`

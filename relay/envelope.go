@@ -56,6 +56,7 @@ const (
 	hdrPrint           = "Relay-Print"
 	hdrObject          = "Relay-Object"
 	hdrSize            = "Relay-Size" // of the body in the object's pieces
+	hdrSender          = "Relay-Sender"
 )
 
 // ErrEnvelope is wrapped by every decoding error.
@@ -68,12 +69,13 @@ type textField struct {
 }
 
 // textFields are all there are: an array, because every message is encoded.
-func (m *Message) textFields() [18]textField {
+func (m *Message) textFields() [19]textField {
 	return [...]textField{
 		{hdrID, &m.ID}, {hdrOrganization, &m.Queue.Organization}, {hdrDestination, &m.Queue.Destination},
 		{hdrRoute, &m.Route}, {hdrLane, &m.Lane}, {hdrKey, &m.Key}, {hdrMethod, &m.Method}, {hdrPath, &m.Path},
 		{hdrContentType, &m.ContentType}, {hdrAccept, &m.Accept}, {hdrContentEncoding, &m.ContentEncoding},
 		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom}, {hdrKind, &m.Kind},
+		{hdrSender, &m.Sender},
 		{hdrSealedTo, &m.SealedTo}, {hdrEncryption, &m.Encryption}, {hdrPrint, &m.Print},
 	}
 }

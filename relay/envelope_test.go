@@ -16,7 +16,7 @@ func sample() *Message {
 		Header:   map[string]string{"X-Forwarded-For": "192.0.2.1", "X-Rhn-Provisioning-Mac-0": "eth0 00:11 ü"},
 		Received: time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC), Digest: DigestOf([]byte("body")), ReplayedFrom: "x", SettledBefore: true, Body: []byte("body"),
 		NotBefore: time.Date(2026, 11, 25, 1, 2, 3, 4, time.UTC), Expires: time.Date(2026, 11, 26, 1, 2, 3, 4, time.UTC), Urgent: true,
-		Kind: "ünsible 100%", Origin: 1 << 60}
+		Kind: "ünsible 100%", Origin: 1 << 60, Sender: "Wéb 1 sha256:00ff"}
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {

@@ -72,9 +72,9 @@ func (e Event) Encode() ([]byte, error) {
 // DecodeEvent reads the stored form; a reason out of the closed set is read as
 // ReasonUnclassified.
 func DecodeEvent(b []byte) (Event, error) {
-	var w wireEvent
-	if err := json.Unmarshal(b, &w); err != nil {
-		return Event{}, fmt.Errorf("event is not JSON: %w", err)
+	w, err := decodeWire(b)
+	if err != nil {
+		return Event{}, err
 	}
 	ofMessage := w.Sequence > 0 && (w.State == Waiting || w.State.Settled())
 	if !ofMessage && (w.State != Started || w.Run == 0) {
@@ -89,4 +89,15 @@ func DecodeEvent(b []byte) (Event, error) {
 	}
 	e.classify() // a newer drain may know more of them
 	return e, nil
+}
+
+func decodeWire(b []byte) (w wireEvent, err error) {
+	if w.read(b) {
+		return w, nil
+	}
+	w = wireEvent{}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return w, fmt.Errorf("event is not JSON: %w", err)
+	}
+	return w, nil
 }

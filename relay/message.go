@@ -22,6 +22,7 @@ type Message struct {
 	ContentEncoding string // empty unless the route keeps encoded bodies
 	RequestID       string
 	Header          map[string]string // further headers that travel; nil: none
+	Sender          string            // who sent it, as Sender.String has it; empty: nobody said
 
 	Received      time.Time // by the edge's clock
 	Digest        string    // SHA-256 of the body, hexadecimal

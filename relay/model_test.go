@@ -185,7 +185,9 @@ func (w *world) judge() {
 			w.wrong("attempt %d of %d is recorded after attempt %d", e.Attempt, e.Sequence, last[e.Sequence].Attempt)
 		}
 		if !e.State.Settled() {
-			last[e.Sequence] = e
+			if states[e.Sequence] == "" { // one that comes late says nothing of the end
+				last[e.Sequence] = e
+			}
 			continue
 		}
 		if e.Reason == ReasonNewer {

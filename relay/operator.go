@@ -99,6 +99,7 @@ type MessageStatus struct {
 	Reason       string        `json:"reason,omitempty"`
 	Durability   string        `json:"durability,omitempty"`
 	ReplayedFrom string        `json:"replayed_from,omitempty"`
+	Sender       string        `json:"sender,omitempty"` // name and fingerprint
 	ReplacedBy   string        `json:"replaced_by,omitempty"`
 	InJournal    bool          `json:"in_journal"` // false: settled, and trimmed since
 	Events       []EventStatus `json:"events"`

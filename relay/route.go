@@ -33,6 +33,13 @@ type Route struct {
 	MaxBody      int64    // bytes, after decoding
 	DecodeGzip   bool     // store identity: Foreman reads nothing else
 
+	// Hosts find the hosts that a request speaks for: its sender must be allowed
+	// to speak for each. Where none is found, for any host at all.
+	Hosts []Source
+	// Anonymous: taken of a caller without a certificate too (a machine that is
+	// being installed has none), and Foreman finds out whose it is.
+	Anonymous bool
+
 	Lane LaneRule
 	Key  KeyRule
 	Kind []Source // of a latest route: Message.Kind, the first that there is; none: all of a lane are alike
@@ -90,6 +97,15 @@ func (r LaneRule) Extract(q Request) string {
 		}
 	}
 	return ""
+}
+
+// HostsOf are the hosts that a request speaks for.
+func (r Route) HostsOf(q Request) []string {
+	var hosts []string
+	for _, from := range r.Hosts {
+		hosts = append(hosts, from.all(q)...)
+	}
+	return hosts
 }
 
 // Derive is the key of a request, and whether the route derives one from it.

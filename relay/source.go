@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -21,11 +23,50 @@ type Source struct {
 	Pointer string // RFC 6901, into the decoded body; empty: the source looks at none
 	Names   bool   // at the names of the members there, not at what they hold
 	Find    func(Request) (string, bool)
+	// Each finds all there are, where there may be more than one, or something
+	// that is no value of the kind; nil: Find finds the one.
+	Each func(Request) []string
+}
+
+// all are the values that a source finds.
+func (s Source) all(q Request) []string {
+	if s.Each != nil {
+		return s.Each(q)
+	}
+	if v, ok := s.Find(q); ok {
+		return []string{v}
+	}
+	return nil
 }
 
 // Pointer is the string at an RFC 6901 pointer into the decoded body.
 func Pointer(pointer string) Source {
 	return Source{Pointer: pointer, Find: func(q Request) (string, bool) { return stringAt(q.Doc, pointer) }}
+}
+
+// HostAt is the host that a body names at a pointer. What stands there and is no
+// string is a host without a name: Foreman may find one by it all the same.
+func HostAt(pointer string) Source {
+	s := Pointer(pointer)
+	s.Each = func(q Request) []string {
+		v := at(q.Doc, pointer)
+		if v == nil {
+			return nil
+		}
+		host, _ := v.(string)
+		return []string{host}
+	}
+	return s
+}
+
+// NamesAt are the names of the members of the object at a pointer.
+func NamesAt(pointer string) Source {
+	s := SoleName(pointer)
+	s.Each = func(q Request) []string {
+		members, _ := at(q.Doc, pointer).(map[string]any)
+		return slices.Sorted(maps.Keys(members))
+	}
+	return s
 }
 
 // SoleName is the name of the only member of the object at a pointer.

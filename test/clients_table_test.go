@@ -258,7 +258,7 @@ func startForARF(t *testing.T) (*form, *http.Client) {
 	t.Cleanup(foreman.Stop)
 	address := harness.FreeAddress(t)
 	config := filepath.Join(certs, "relay.yaml")
-	require.NoError(t, os.WriteFile(config, []byte("foreman:\n  openscap_proxy_name: relay.example.com\n"), 0o600))
+	require.NoError(t, os.WriteFile(config, []byte("foreman:\n  openscap_proxy_name: relay.example.com\nidentity:\n  speaks_for: any # servers and proxies send for their hosts\n"), 0o600))
 	f := &form{t: t, foreman: foreman, url: "https://" + address, socket: filepath.Join(t.TempDir(), "s", "admin.sock")}
 	f.edge = harness.Start(t, "serve", "--config", config, "--listen", address, "--state-dir", filepath.Dir(f.socket), "--log-level", "warn",
 		"--tls-cert", in("edge.crt"), "--tls-key", in("edge.key"), "--tls-client-ca", in("ca.crt"), "--foreman-url", foreman.URL())

@@ -102,6 +102,7 @@ func (f *form) awaitState(location string, want relay.State) {
 // Rows of the contract's section 3, seen from outside: what each answer of
 // Foreman makes of a message.
 func TestWhatForemansAnswersMakeOfAMessage(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	f := startForm(t, false)
 	facts := []byte(`{"name":"poison.example.com","facts":{"a":"b"}}`)
 	building := []byte(`{"name":"building.example.com","facts":{"a":"b"}}`) // a host of its own: it holds up its lane

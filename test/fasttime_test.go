@@ -140,6 +140,7 @@ func (f *fastRelay) send(hosts, round int) {
 // only the newest of each host are delivered, all reports are, in their order; and
 // the relay comes back slowly.
 func TestTwoHoursOfOutageInFastTime(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	const hosts, rounds = 1000, 4
 	f := startFast(t)
 	f.foreman.Stop()

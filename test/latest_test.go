@@ -18,6 +18,7 @@ import (
 // between them; every process is killed in the middle. When it is back it gets
 // the last facts of each host and no others, and every report in its order.
 func TestTheLatestFactsAfterAnOutage(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	inBothForms(t, func(t *testing.T, start func(...string) *form) {
 		const hosts, each = 20, 12
 		f := start()

@@ -25,6 +25,7 @@ const takeoverBound = relay.LeaseTTL + takeoverAttempt + 3*time.Second
 // the bound. Woken again, the first sends nothing but what it had in flight.
 // Then the second is killed, and the first takes over.
 func TestTakeover(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	f := startForm(t, true, "--attempt-timeout", takeoverAttempt.String())
 	one := f.drains[0]
 	harness.AwaitQueue(t, f.socket, 20*time.Second, func(s relay.QueueStatus) bool { return s.Drain != "" })

@@ -20,6 +20,7 @@ import (
 // among the first, the expired one never, the scheduled one not before it is due,
 // and all is told right.
 func TestTimesAndPriorityOverASIGKILL(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	inBothForms(t, func(t *testing.T, start func(...string) *form) {
 		config := filepath.Join(t.TempDir(), "relay.yaml")
 		require.NoError(t, os.WriteFile(config, []byte("limits: {index_entries: 16, index_lane: 8}\nforeman: {concurrency: 2}\n"), 0o600))

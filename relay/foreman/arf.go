@@ -17,11 +17,11 @@ func arfRoutes() []relay.Route {
 	reply := relay.Reply{Status: http.StatusOK, Body: relay.ReplyReportID}
 	lane := relay.LaneRule{From: []relay.Source{relay.Param("cname")}}
 	arf := relay.Route{Name: "arf", Method: http.MethodPost, Paths: []string{"/compliance/arf/:policy"},
-		Target: arfPath, ClientParam: "cname", DateParam: "date", Magic: bzip2Magic, Lane: lane, Reply: reply,
+		Target: arfPath, ClientParam: "cname", DateParam: "date", Magic: bzip2Magic, Lane: lane, Hosts: lane.From, Reply: reply,
 		Key: relay.KeyRule{Type: "arf", From: []relay.Source{relay.Param("cname"), relay.Param("policy"), relay.BodyDigest()}}}
 
 	proxied := jsonRoute("arfreport", "arf_report", arfPath)
-	proxied.Lane, proxied.Reply = lane, reply
+	proxied.Lane, proxied.Hosts, proxied.Reply = lane, lane.From, reply
 	proxied.Key = relay.KeyRule{Type: "arfreport", From: []relay.Source{relay.Param("cname"), relay.Param("policy"), relay.Param("date"), relay.BodyDigest()}}
 	return []relay.Route{arf, proxied}
 }

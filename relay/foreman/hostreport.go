@@ -35,7 +35,13 @@ type summary struct {
 
 // hostReportDelivery makes the request. The time is when the relay took the
 // report: the same at each attempt.
+//
+// The edge has let the sender speak for the message's lane, and no more of the
+// report was looked at there: a report that is read as another host's is nobody's.
 func hostReportDelivery(r hostReport, m *relay.Message, body any) (delivery, error) {
+	if host := normalHost(r.Host); m.Lane != "" && host != m.Lane {
+		return delivery{}, fmt.Errorf("the report names two hosts: it was taken as one of %q, and is one of %q", m.Lane, host)
+	}
 	text, err := json.Marshal(body)
 	if err != nil {
 		return delivery{}, fmt.Errorf("write the report as JSON: %w", err)

@@ -34,16 +34,19 @@ const hostReportsPath = "/api/v2/host_reports"
 func hostReportRoutes(p relay.Policy) []relay.Route {
 	hostReport := jsonRoute("hostreport", "host_report", hostReportsPath)
 	hostReport.Lane.From = []relay.Source{relay.Pointer("/host_report/host")}
+	hostReport.Hosts = []relay.Source{relay.HostAt("/host_report/host")}
 
 	ansible := jsonRoute("ansible", "ansible_report", "/reports/ansible", "/host_reports/ansible")
 	ansible.MaxBody = maxAnsible
 	ansible.Lane.From = []relay.Source{relay.Pointer("/host")}
+	ansible.Hosts = []relay.Source{relay.HostAt("/host")}
 
 	puppet := jsonRoute("puppet", "", "/reports/puppet", "/host_reports/puppet")
 	puppet.MaxBody = maxPuppet
 	puppet.ContentTypes = []string{"application/x-yaml"}
 	puppet.Lane = relay.LaneRule{From: []relay.Source{{Find: yamlHost}},
 		Missing: "the report has no line \"host: NAME\": Puppet's reports have one, and Foreman would refuse this for ever"}
+	puppet.Hosts = puppet.Lane.From
 
 	routes := []relay.Route{hostReport, ansible, puppet}
 	for i := range routes {

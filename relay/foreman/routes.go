@@ -44,6 +44,7 @@ func jsonRoute(name, schema string, paths ...string) relay.Route {
 func configRoutes(p relay.Policy) []relay.Route {
 	report := jsonRoute("report", "config_report", "/api/config_reports", "/api/v2/config_reports")
 	report.Lane.From = []relay.Source{relay.Pointer("/config_report/host")}
+	report.Hosts = []relay.Source{relay.HostAt("/config_report/host")}
 	// Foreman itself keeps one report of a type by host and reported_at.
 	report.Key = relay.KeyRule{Type: "config_report", From: []relay.Source{
 		relay.Through(normalHost, relay.Pointer("/config_report/host")),
@@ -51,7 +52,8 @@ func configRoutes(p relay.Policy) []relay.Route {
 	report.Reply.Status = http.StatusCreated
 
 	facts := jsonRoute("facts", "facts", "/api/hosts/facts", "/api/v2/hosts/facts")
-	facts.Lane.From = []relay.Source{relay.Pointer("/name")} // no key: of A, B, A the last A must win
+	facts.Lane.From = []relay.Source{relay.Pointer("/name")}                       // no key: of A, B, A the last A must win
+	facts.Hosts = []relay.Source{relay.HostAt("/name"), relay.HostAt("/certname")} // Foreman finds the host by either
 	// Foreman keeps the last upload of each type; those of another type stay.
 	facts.Kind = []relay.Source{relay.Pointer("/facts/_type")}
 	facts.Policy = p

@@ -16,6 +16,7 @@ const callbackAge = 24 * time.Hour
 func saltRoutes(p relay.Policy) []relay.Route {
 	salt := jsonRoute("salt", "salt_job", "/salt/api/v2/jobs/upload")
 	salt.Lane.From = []relay.Source{relay.SoleName("/job/result")} // a job of many minions has no order with any of them
+	salt.Hosts = []relay.Source{relay.NamesAt("/job/result")}
 	// Foreman stamps a job with the time of its import and knows no duplicate.
 	salt.Key = relay.KeyRule{Type: "salt", From: []relay.Source{relay.BodyDigest()}}
 	salt.Reply = relay.Reply{Status: http.StatusOK, Body: relay.ReplyTaskID}

@@ -20,7 +20,7 @@ const (
 func unattendedRoutes(p relay.Policy) []relay.Route {
 	route := func(name, method string) relay.Route {
 		r := relay.Route{Name: name, Method: method, Paths: []string{"/unattended/" + name}, MaxBody: maxFailed,
-			Keep: []string{"X-Rhn-Provisioning-Mac-*"}, ClientAddress: true,
+			Keep: []string{"X-Rhn-Provisioning-Mac-*"}, ClientAddress: true, Anonymous: true,
 			Reply: relay.Reply{Status: http.StatusCreated}, Policy: p.Expiring(builtAge)}
 		r.Lane.From = []relay.Source{relay.SecretQuery("token"), relay.Address()}
 		// A token is of one installation; an address is built again and again.
