@@ -91,8 +91,10 @@ func (a *agenda) tell(after, cursor uint64, max int) (sequences []uint64, throug
 	return sequences, through
 }
 
-// noted tells agenda and drains of a message that was stored with a mark.
+// noted counts a message that was stored, and tells agenda and drains of one with a
+// mark.
 func (b *Broker) noted(m *relay.Message) {
+	b.crowds.of(m.Queue).stored(m.Sequence)
 	if !m.Urgent && m.NotBefore.IsZero() {
 		return
 	}
@@ -134,7 +136,7 @@ func (a *accounts) tellUrgent(g *relay.Grant, status relay.DrainStatus) {
 
 // openAgendas reads the marked messages that are pending.
 func (b *Broker) openAgendas(ctx context.Context) error {
-	for _, q := range b.queues {
+	for _, q := range b.queues() {
 		if err := b.openAgenda(ctx, q); err != nil {
 			return fmt.Errorf("scheduled and urgent messages of %s: %w", q, err)
 		}

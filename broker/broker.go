@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +22,7 @@ import (
 type Options struct {
 	StateDir   string
 	Durability Mode
-	Queues     []relay.Queue // default/foreman among them
+	Queues     []relay.Queue // default/foreman among them; those of further organizations come to them
 	Listen     *ListenOptions
 
 	QuotaBytes     int64         // of each queue's journal
@@ -30,6 +32,9 @@ type Options struct {
 	ReserveBytes   int64         // of the disk; 0: chosen by Reserve, -1: none
 	MaxWaiting     int           // requests that may wait for the disk at one time; more are refused
 	Latest         []string      // routes of whose waiting messages only the newest is delivered
+
+	MaxOrganizations int       // more are refused
+	OffQueues        OffQueues // what becomes of the queues of an organization that is off
 
 	MaxUploads int // large bodies that may be stored at one time; more are refused
 	// Routes say what may be changed in a letter that is replayed; none: headers
@@ -64,6 +69,8 @@ func (o *Options) complete() {
 	o.RecordWindow = orElse(o.RecordWindow, DefaultRecordWindow)
 	o.MaxWaiting = orElse(o.MaxWaiting, DefaultWaiting)
 	o.MaxUploads = orElse(o.MaxUploads, DefaultUploads)
+	o.MaxOrganizations = orElse(o.MaxOrganizations, DefaultOrganizations)
+	o.OffQueues = orElse(o.OffQueues, OffDrain)
 	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
 	o.places = orElse(o.places, DefaultPlaces)
 }
@@ -82,8 +89,12 @@ type Broker struct {
 	options Options
 	log     zerolog.Logger
 	choice  Choice
-	queues  map[string]relay.Queue // by token
-	known   map[relay.Queue]bool
+
+	growth        sync.Mutex                    // held while queues or organizations change, and while the store is started anew
+	byToken       growing[string, relay.Queue]  // the queues
+	known         growing[relay.Queue, bool]    // the same
+	organizations growing[string, organization] // by name
+	rules         atomic.Pointer[[]relay.IdentityRule]
 
 	lock     *DirLock
 	marker   *Marker
@@ -96,11 +107,12 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
+	newest   growing[string, *newest] // by queue token
+	crowds   growing[relay.Queue, *crowd]
 
 	recipients *recipients
 	blinding   blinding
 
-	newest   map[string]*newest // by queue token
 	reaches  *reaches
 	run      atomic.Uint64 // of the edge, as drains are told
 	begun    uint64        // the last run that this process has begun
@@ -108,7 +120,8 @@ type Broker struct {
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
-	auditing chan struct{} // holds one: the audit under way
+	beside   func(func(context.Context)) // runs something beside the requests until Close, which waits for it; nil: closed, or not open yet
+	auditing chan struct{}               // holds one: the audit under way
 	objects  *objects
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
@@ -120,18 +133,18 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, queues: map[string]relay.Queue{}, known: map[relay.Queue]bool{}, accounts: map[string]*accounts{},
-		newest: map[string]*newest{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
+	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{},
+		health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
 		}
-		if other, taken := b.queues[q.Token()]; taken && other != q {
+		if other, taken := b.queues()[q.Token()]; taken && other != q {
 			return nil, fmt.Errorf("queues %s and %s have the same token; rename one", other, q)
 		}
-		b.queues[q.Token()], b.known[q] = q, true
+		b.addQueue(q)
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openRun, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -215,10 +228,18 @@ func (b *Broker) openServer(ctx context.Context) error {
 }
 
 func (b *Broker) openStreams(ctx context.Context) error {
-	made, err := ensureStreams(ctx, b.js, b.options)
+	made, err := b.ensureStreams(ctx, slices.Collect(maps.Values(b.queues())))
 	if err != nil {
 		return err
 	}
+	if made {
+		return b.sync(ctx)
+	}
+	return nil
+}
+
+func (b *Broker) openBucket(ctx context.Context) error {
+	made := false
 	kv, err := b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		made = true
@@ -243,7 +264,7 @@ func (b *Broker) openAccounts(ctx context.Context) error {
 			return fmt.Errorf("settled keys of %s: %w", destination, err)
 		}
 		a := newAccounts(destination, b.nc, b.js, b.keys, b.log)
-		if err := a.open(ctx, b.options.Queues); err != nil {
+		if err := a.open(ctx, slices.Collect(maps.Values(b.queues()))); err != nil {
 			return err
 		}
 		b.accounts[destination] = a
@@ -278,13 +299,15 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
-	for _, n := range b.newest {
-		loops.Go(func() { b.recollect(run, n) })
+	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
+	for _, n := range b.newest.all() {
+		b.beside(func(ctx context.Context) { b.recollect(ctx, n) })
 	}
 	loops.Go(func() { b.house.run(run) })
 	b.later(func() {
 		b.leases.close()
 		b.reaches.close()
+		b.stopGrowing()
 		cancel()
 		loops.Wait()
 		b.endRun()
@@ -318,11 +341,11 @@ func (b *Broker) Durability() Choice { return b.choice }
 func (b *Broker) Address() string { return b.server.address() }
 
 // Known says whether a queue exists.
-func (b *Broker) Known(q relay.Queue) bool { return b.known[q] }
+func (b *Broker) Known(q relay.Queue) bool { return b.known.of(q) }
 
 // QueueOf is the queue of a token, with which the ids of its messages begin.
 func (b *Broker) QueueOf(token string) (relay.Queue, bool) {
-	q, ok := b.queues[token]
+	q, ok := b.queues()[token]
 	return q, ok
 }
 

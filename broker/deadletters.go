@@ -183,7 +183,7 @@ type openedLetter struct {
 // the one place where a letter's body is read.
 func (b *Broker) openLetter(ctx context.Context, id string) (*openedLetter, error) {
 	token, _, ok := relay.ParseID(id)
-	q, known := b.queues[token]
+	q, known := b.queues()[token]
 	if !ok || !known {
 		return nil, noLetter(id)
 	}

@@ -99,7 +99,7 @@ func (h *housekeeper) eachQueue(ctx context.Context, do func(context.Context, re
 	}
 	ctx, cancel := h.b.health.bound(ctx)
 	defer cancel()
-	for _, q := range h.b.queues {
+	for _, q := range h.b.queues() {
 		if err := do(ctx, q); err != nil && ctx.Err() == nil {
 			h.b.log.Error().Err(err).Str("queue", q.String()).Msg("housekeeping failed; it is tried again")
 		}
@@ -262,7 +262,7 @@ func (h *housekeeper) trimEventsOf(ctx context.Context, a *accounts) error {
 		return err
 	}
 	keep = min(keep, a.position()+1)
-	for _, q := range h.b.queues {
+	for _, q := range h.b.queues() {
 		if q.Destination != a.destination {
 			continue
 		}

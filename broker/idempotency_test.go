@@ -174,7 +174,7 @@ func TestAFullJournalGivesItsSettledMessagesUpFirst(t *testing.T) {
 		}
 		stored++
 	}
-	require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err), "pending messages are never given up")
+	require.Equal(t, relay.CodeQuotaFull, relay.CodeOf(err), "pending messages are never given up")
 	require.Greater(t, stored, 20)
 	var refused *relay.Error
 	require.ErrorAs(t, err, &refused)

@@ -18,8 +18,8 @@ import (
 
 // Queues lists all queues by organization and destination.
 func (b *Broker) Queues(ctx context.Context) ([]relay.QueueStatus, error) {
-	all := make([]relay.QueueStatus, 0, len(b.queues))
-	for _, q := range b.queues {
+	all := make([]relay.QueueStatus, 0, len(b.queues()))
+	for _, q := range b.queues() {
 		s, err := b.Queue(ctx, q)
 		if err != nil {
 			return nil, err
@@ -55,8 +55,12 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)), RetriesHeld: uint64(max(0, drain.status.Held)), Scheduled: a.scheduledCount(q),
-		Bytes: state.Bytes + uint64(b.objects.queues[q].bytes.Load()), QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
+		Bytes: state.Bytes + uint64(b.objects.queues.of(q).bytes.Load()), QuotaBytes: uint64(max(0, b.quota(q))), Floor: floor,
 		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
+	if s.Pause == nil {
+		s.Pause = b.withheld(q)
+		s.Paused = s.Pause != nil
+	}
 	s.SetTotals(counts.Totals)
 	if held {
 		s.Drain, s.Epoch = drain.lease.Instance, drain.lease.Epoch
@@ -81,7 +85,7 @@ func (b *Broker) Message(ctx context.Context, id string) (relay.MessageStatus, e
 	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout) // the store may hang with its disk
 	defer cancel()
 	token, _, ok := relay.ParseID(id)
-	q, known := b.queues[token]
+	q, known := b.queues()[token]
 	if !ok || !known {
 		return relay.MessageStatus{}, relay.Refuse(relay.CodeNotFound, "there is no message %q", id)
 	}
@@ -181,8 +185,8 @@ func (b *Broker) chosen(q *relay.Queue) []relay.Queue {
 	if q != nil {
 		return []relay.Queue{*q}
 	}
-	all := make([]relay.Queue, 0, len(b.queues))
-	for _, q := range b.queues {
+	all := make([]relay.Queue, 0, len(b.queues()))
+	for _, q := range b.queues() {
 		all = append(all, q)
 	}
 	slices.SortFunc(all, func(x, y relay.Queue) int { // as Queues lists them

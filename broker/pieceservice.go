@@ -51,7 +51,7 @@ func (o *objects) answer(destination string, buf, data []byte) *nats.Msg {
 	var r pieceRequest
 	err := json.Unmarshal(data, &r)
 	token, _, _ := relay.ParseID(r.ID)
-	if q, known := o.b.queues[token]; err == nil && (!known || q.Destination != destination) {
+	if q, known := o.b.queues()[token]; err == nil && (!known || q.Destination != destination) {
 		err = errNotFound
 	}
 	var p piece

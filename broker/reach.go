@@ -63,7 +63,7 @@ func openReaches(ctx context.Context, b *Broker) (*reaches, error) {
 // anew reads what is stored.
 func (r *reaches) anew(ctx context.Context) error {
 	at := map[string]uint64{}
-	for token, q := range r.b.queues {
+	for token, q := range r.b.queues() {
 		var err error
 		if at[token], err = r.b.storedReach(ctx, q); err != nil {
 			return err
@@ -72,6 +72,18 @@ func (r *reaches) anew(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at = at
+	return nil
+}
+
+// add reads what is stored of one queue.
+func (r *reaches) add(ctx context.Context, q relay.Queue) error {
+	at, err := r.b.storedReach(ctx, q)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at[q.Token()] = at
 	return nil
 }
 
@@ -117,7 +129,7 @@ func (r *reaches) raise(destination string, asked []byte) (uint64, error) {
 	if err := json.Unmarshal(asked, &request); err != nil {
 		return 0, err
 	}
-	q, known := r.b.queues[request.Queue]
+	q, known := r.b.queues()[request.Queue]
 	if !known || q.Destination != destination {
 		return 0, fmt.Errorf("there is no queue %q for %s", request.Queue, destination)
 	}

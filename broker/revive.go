@@ -152,6 +152,8 @@ func trial(dir string) error {
 // page cache holds what the disk does not (Reverify).
 func (b *Broker) revive(ctx context.Context) error {
 	b.log.Warn().Msg("there is space again; starting the embedded broker anew")
+	b.growth.Lock() // who holds it waits for the store no longer, since health has fallen
+	defer b.growth.Unlock()
 	b.leases.suspend()
 	b.server.stop()
 	if err := Reverify(b.options.StateDir); err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -166,7 +168,7 @@ func (b *Broker) revive(ctx context.Context) error {
 	if err := b.reconnected(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{b.openStreams, b.followAnew, b.beginRun, b.openAgendas, b.mendTails, b.reaches.anew, b.leases.anew} {
+	for _, step := range []func(context.Context) error{b.openBucket, b.openStreams, b.followAnew, b.beginRun, b.storeOrganizations, b.openAgendas, b.mendTails, b.reaches.anew, b.leases.anew, b.growAnew} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, recipients.<dest>, run, blinding
+//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, recipients.<dest>, run, blinding
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -197,6 +197,13 @@ func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "."
 func recipientsKey(destination string) string { return "recipients." + destination }
 
 const blindingKey = "blinding"
+
+func organizationKey(name string) string { return "organization." + orgToken(name) }
+
+// organizationKeys match those of all organizations.
+const organizationKeys = "organization.*"
+
+func kvSubject(key string) string { return "$KV." + kvBucket + "." + key }
 
 // runKey is where the number of the edge's run is kept.
 const runKey = "run"

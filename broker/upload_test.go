@@ -20,7 +20,7 @@ func TestLargeBodiesCountInTheQuota(t *testing.T) {
 	before := status(t, b, func(relay.QueueStatus) bool { return true })
 	for _, m := range []*relay.Message{message("b", "", largeText(6<<20)), incoming("b", "", strings.NewReader(largeText(6<<20)))} {
 		_, err := b.Accept(t.Context(), m)
-		require.Equal(t, relay.CodeStorageFull, relay.CodeOf(err))
+		require.Equal(t, relay.CodeQuotaFull, relay.CodeOf(err))
 		var refused *relay.Error
 		require.ErrorAs(t, err, &refused)
 		require.Positive(t, refused.RetryAfter)
@@ -32,7 +32,7 @@ func TestLargeBodiesCountInTheQuota(t *testing.T) {
 	accept(t, b, message("c", "", largeText(4<<20)))
 	require.Eventually(t, func() bool {
 		_, err := b.Accept(t.Context(), message("d", "", strings.Repeat("x", 20<<10)))
-		return relay.CodeOf(err) == relay.CodeStorageFull
+		return relay.CodeOf(err) == relay.CodeQuotaFull
 	}, 60*time.Second, 10*time.Millisecond)
 	require.Less(t, status(t, b, func(relay.QueueStatus) bool { return true }).Bytes, uint64(20<<20), "the journal alone has 12 MiB")
 

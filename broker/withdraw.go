@@ -13,7 +13,7 @@ import (
 // Cancel takes a pending message back.
 func (b *Broker) Cancel(ctx context.Context, id string) error {
 	token, _, ok := relay.ParseID(id)
-	q, known := b.queues[token]
+	q, known := b.queues()[token]
 	if !ok || !known {
 		return relay.Refuse(relay.CodeNotFound, "there is no message %q", id)
 	}

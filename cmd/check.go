@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.checkSealing()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.checkSealing()}
 	return usage(errors.Join(problems...))
 }
 
@@ -32,7 +33,7 @@ func (c *Config) checkListen() error {
 func (c *Config) checkPairs() error {
 	var problems []error
 	for _, p := range []struct{ name, cert, key string }{
-		{"tls", c.TLS.Cert, c.TLS.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
+		{"tls", c.TLS.Cert, c.TLS.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
 		if (p.cert == "") != (p.key == "") {
 			problems = append(problems, fmt.Errorf("%s.cert and %s.key must be given together", p.name, p.name))
 		}
@@ -49,14 +50,13 @@ func (c *Config) checkPairs() error {
 func (c *Config) checkFiles() error {
 	var problems []error
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA},
-		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
 	for _, crl := range c.TLS.CRL {
 		problems = append(problems, exists("tls.crl", crl))
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.Foreman.check("foreman"))...)
 }
 
 func (c *Config) checkChoices() error {
@@ -73,7 +73,9 @@ func (c *Config) checkChoices() error {
 func (c *Config) checkQueues() error {
 	var problems []error
 	for _, q := range c.queues() {
-		problems = append(problems, broker.CheckQueue(q))
+		if q.Destination == relay.ForemanDestination { // the others are told of once, not for every organization
+			problems = append(problems, broker.CheckQueue(q))
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -87,6 +89,12 @@ func (c *Config) checkLimits() error {
 		within("limits.max_waiting", l.MaxWaiting, 1, 100_000),
 		within("limits.max_body", l.MaxBody, 1<<10, broker.MaxBody),
 		within("limits.max_uploads", l.MaxUploads, 1, 1024),
+		within("limits.max_connections", l.MaxConnections, 0, 1_000_000),
+		within("limits.max_per_address", l.MaxPerAddress, 0, 1_000_000),
+		within("limits.max_streams", l.MaxStreams, 1, 10_000),
+		within("limits.max_header", l.MaxHeader, 4<<10, 1<<20),
+		within("limits.header_timeout", l.HeaderTimeout, 100*time.Millisecond, 2*time.Minute),
+		within("limits.idle_timeout", l.IdleTimeout, time.Second, time.Hour),
 		within("limits.body_timeout", l.BodyTimeout, time.Second, 10*time.Minute),
 		within("limits.journal_window", l.JournalWindow, time.Second, 30*24*time.Hour),
 		within("limits.record_window", l.RecordWindow, time.Minute, 90*24*time.Hour),
@@ -117,6 +125,8 @@ func (c *Config) checkLimits() error {
 		within("pass_through.stale_bytes", p.StaleBytes, 1<<10, 1<<40),
 		within("foreman.probe_interval", f.ProbeInterval, 10*time.Millisecond, 5*time.Second),
 		f.checkRate(),
+		c.Rates.check(),
+		quotaStatus(l.QuotaStatus),
 	)
 }
 
@@ -146,6 +156,24 @@ const longestPass = 90 * time.Second
 func within[T int | float64 | ByteSize | time.Duration](key string, v, low, high T) error {
 	if v < low || v > high {
 		return fmt.Errorf("%s is %v; it must be from %v to %v", key, v, low, high)
+	}
+	return nil
+}
+
+func (r Rates) check() error {
+	const most = 1_000_000
+	return errors.Join(
+		within("rates.per_second", r.PerSecond, 0, most),
+		within("rates.burst", r.Burst, 0, most),
+		within("rates.sender_per_second", r.SenderPerSecond, 0, most),
+		within("rates.sender_burst", r.SenderBurst, 0, most),
+		within("rates.senders", r.Senders, 1, 10_000_000),
+	)
+}
+
+func quotaStatus(status int) error {
+	if status != http.StatusInsufficientStorage && status != http.StatusTooManyRequests {
+		return fmt.Errorf("limits.quota_status is %d; it must be 507 or 429", status)
 	}
 	return nil
 }

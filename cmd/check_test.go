@@ -69,6 +69,9 @@ func TestBounds(t *testing.T) {
 		"pass_through.stale_entries": {1, 1_000_000}, "pass_through.stale_bytes": {ByteSize(1 << 10), ByteSize(1 << 40)},
 		"limits.quota": {ByteSize(1 << 20), ByteSize(1 << 50)}, "limits.dead_letter_quota": {ByteSize(1 << 20), ByteSize(1 << 50)},
 		"limits.reserve": {ByteSize(0), ByteSize(1 << 50)}, "limits.max_body": {ByteSize(1 << 10), ByteSize(1 << 30)}, "limits.max_uploads": {1, 1024},
+		"limits.max_connections": {0, 1_000_000}, "limits.max_per_address": {0, 1_000_000}, "limits.max_streams": {1, 10_000},
+		"limits.max_header": {ByteSize(4 << 10), ByteSize(1 << 20)}, "limits.header_timeout": {100 * time.Millisecond, 2 * time.Minute},
+		"limits.idle_timeout":   {time.Second, time.Hour},
 		"limits.body_timeout":   {time.Second, 10 * time.Minute},
 		"limits.journal_window": {time.Second, 720 * time.Hour}, "limits.record_window": {time.Minute, 2160 * time.Hour},
 		"limits.stop_timeout": {time.Second, 10 * time.Minute}, "limits.max_age": {time.Minute, 2160 * time.Hour},
@@ -84,7 +87,7 @@ func TestBounds(t *testing.T) {
 			f := reflect.TypeOf(v).Field(i)
 			key := parent + "." + yamlName(f)
 			bound, known := bounds[key]
-			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map {
+			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map || f.Anonymous {
 				continue
 			}
 			require.True(t, known, "%s has no bounds", key)

@@ -93,6 +93,16 @@ func (p *program) completeQueues(c *cobra.Command, _ []string, _ string) ([]cobr
 	})
 }
 
+func (p *program) completeOrganizations(c *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return p.fromRelay(c, func(ctx context.Context, o *handlers.Client) (words []cobra.Completion, err error) {
+		all, err := o.Organizations(ctx)
+		for _, organization := range all {
+			words = append(words, organization.Name)
+		}
+		return words, err
+	})
+}
+
 func (p *program) completeLetters(c *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return p.fromRelay(c, func(ctx context.Context, o *handlers.Client) (words []cobra.Completion, err error) {
 		letters, err := o.DeadLetters(ctx, relay.DeadLetterFilter{Limit: completionLimit})

@@ -64,7 +64,7 @@ func (r *lettersRun) one(id string) {
 // ofNoLetter: no other letter would fare better now.
 func ofNoLetter(err error) bool {
 	switch relay.CodeOf(err) {
-	case relay.CodeUnavailable, relay.CodeStorageFull, relay.CodeTooManyRequests, relay.CodeInternal:
+	case relay.CodeUnavailable, relay.CodeStorageFull, relay.CodeQuotaFull, relay.CodeTooManyRequests, relay.CodeInternal:
 		return true
 	default:
 		return false

@@ -147,7 +147,7 @@ func (i *importer) finish(err error, printRest func() error, did string) error {
 		case errors.Is(err, errInterrupted):
 			i.note("interrupted; "+again, i.path, "")
 			return silentError{exitPartly}
-		case code == relay.CodeStorageFull, code == relay.CodeTooManyRequests:
+		case code == relay.CodeStorageFull, code == relay.CodeQuotaFull, code == relay.CodeTooManyRequests:
 			i.note("%v; "+again, err, i.path, " when there is room")
 			return silentError{exitPartly}
 		default:

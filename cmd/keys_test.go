@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/seal"
 )
 
@@ -111,8 +112,9 @@ func TestPinnedRecipientsCountAlone(t *testing.T) {
 	require.Equal(t, []string{"age1told"}, c.pinned(told)("foreman"))
 	c.Sealing = Sealing{Recipients: []string{"age1pinned"}, Organizations: []string{"ACME"}}
 	require.Equal(t, []string{"age1pinned"}, c.pinned(told)("foreman"))
-	for organization, want := range map[string]bool{"ACME": true, "default": false} {
-		covered, err := c.covers(t.Context(), organization)
+	covers := c.covers(func(name string) (relay.Organization, bool) { return relay.Organization{Sealed: name == "Own"}, true })
+	for organization, want := range map[string]bool{"ACME": true, "Own": true, "default": false} {
+		covered, err := covers(t.Context(), organization)
 		require.NoError(t, err)
 		require.Equal(t, want, covered)
 	}

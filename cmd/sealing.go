@@ -55,7 +55,7 @@ func sealRecipients(recipients []string) error {
 
 // sealer is the edge's.
 func (c *Config) sealer(b *broker.Broker) relay.Sealer {
-	return seal.NewSealer(seal.SealerOptions{Recipients: c.pinned(b.Recipients), Covers: c.covers, Blind: b.Blind})
+	return seal.NewSealer(seal.SealerOptions{Recipients: c.pinned(b.Recipients), Covers: c.covers(b.KnownOrganization), Blind: b.Blind})
 }
 
 // pinned recipients count alone, else those that the drains have told.
@@ -66,8 +66,13 @@ func (c *Config) pinned(told func(destination string) []string) func(destination
 	return func(string) []string { return c.Sealing.Recipients }
 }
 
-func (c *Config) covers(_ context.Context, organization string) (bool, error) {
-	return slices.Contains(c.Sealing.Organizations, organization), nil
+// covers says whether bodies of an organization are sealed: as configured, or by
+// its own state.
+func (c *Config) covers(known func(organization string) (relay.Organization, bool)) func(context.Context, string) (bool, error) {
+	return func(_ context.Context, organization string) (bool, error) {
+		o, _ := known(organization)
+		return o.Sealed || slices.Contains(c.Sealing.Organizations, organization), nil
+	}
 }
 
 // keysDir is where the keys of whoever delivers are.

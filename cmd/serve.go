@@ -54,8 +54,9 @@ type server struct {
 	registry *prometheus.Registry
 	broker   *broker.Broker
 	edge     *handlers.Edge
+	outlets  []outlet        // what is delivered to from here
 	foreman  *foreman.Client // nil: delivered elsewhere
-	drain    *relay.Drain    // nil: as above
+	drain    *relay.Drain    // Foreman's; nil: as above
 	listener net.Listener
 	proxyLog *handlers.ProxyLog
 
@@ -73,11 +74,9 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return err
 	}
 	s := &server{config: c, log: newLog(c.Log, stderr), registry: prometheus.NewRegistry(), proxyLog: handlers.NewProxyLog(time.Now), failed: make(chan error, 4)}
-	if c.Foreman.URL != "" { // a wrong one is told before anything is made
-		var err error
-		if s.foreman, err = newForeman(c); err != nil {
-			return err
-		}
+	var err error
+	if s.outlets, s.foreman, err = c.outlets(); err != nil { // a wrong one is told before anything is made
+		return err
 	}
 	s.stop.log = s.log
 	defer s.stop.stop()
@@ -145,7 +144,7 @@ func (s *server) makeEdge(context.Context) error {
 		return err
 	}
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
-		Pass: s.pass(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: metrics, Log: s.log})
+		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }
 
@@ -155,7 +154,8 @@ func (s *server) serveEdge(context.Context) error {
 		config = s.certificates.TLS()
 		s.watchCertificates()
 	}
-	s.serveHTTP("edge", handlers.NewServer(s.edge, config, s.log), s.listener, s.edge.Refuse)
+	door := s.config.Limits.door()
+	s.serveHTTP("edge", door.Server(s.edge, config, s.log), door.Listener(s.listener, s.registry), s.edge.Refuse)
 	return nil
 }
 
@@ -191,36 +191,38 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	}
 	s.registry.MustRegister(handlers.NewQueueCollector(s.broker, s.log), handlers.NewStorageCollector(s.broker.Storage), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Edge: s.edge, Storage: s.broker.Storage, Config: s.config,
+	admin := handlers.NewAdmin(handlers.AdminOptions{Operator: s.broker, Intake: s.broker, Organizations: s.broker, Edge: s.edge, Storage: s.broker.Storage, Config: s.config,
 		Version: Version(), Registry: s.registry, Log: s.log})
 	s.serveHTTP("admin socket", handlers.NewServer(admin, nil, s.log), l, func() {})
 	return nil
 }
 
+// startDrain starts a drain for every destination that is delivered to from here.
 func (s *server) startDrain(context.Context) error {
-	metrics := newDrainMetrics(s.registry)
-	if s.foreman == nil {
+	metrics := newDrainMetrics(s.registry, s.config.destinations())
+	if len(s.outlets) == 0 {
 		return nil
 	}
 	instance, err := instanceOf(s.config.StateDir)
 	if err != nil {
 		return err
 	}
-	channel, err := s.broker.Connect(relay.ForemanDestination)
+	all, err := newDrainers(s.config, instance, metrics, s.log)
 	if err != nil {
 		return err
 	}
-	drainer, err := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log)
-	if err != nil {
-		channel.Close()
-		return err
+	for _, o := range s.outlets {
+		channel, err := s.broker.Connect(o.name)
+		if err != nil {
+			all.close()
+			return err
+		}
+		if drain := all.add(o, channel); o.name == relay.ForemanDestination {
+			s.drain = drain
+		}
 	}
-	s.drain = drainer.drain
-	stop := drainer.start()
-	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) {
-		stop()
-		channel.Close()
-	})
+	stop := all.start()
+	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) { stop() })
 	return nil
 }
 
@@ -236,8 +238,8 @@ func (s *server) url() string {
 func (s *server) announce(stderr io.Writer) {
 	d := s.broker.Durability()
 	to := "nowhere yet (give --foreman-url, or run `foreman-relay drain`)"
-	if s.config.Foreman.URL != "" {
-		to = s.config.Foreman.URL
+	if len(s.outlets) > 0 {
+		to = addresses(s.outlets)
 	}
 	if d.Remedy != "" {
 		d.Reason += "; " + d.Remedy

@@ -18,14 +18,15 @@ import (
 
 // AdminOptions make the admin API.
 type AdminOptions struct {
-	Operator relay.Operator
-	Intake   relay.Intake // for readiness
-	Edge     *Edge        // takes what is enqueued here
-	Storage  func() relay.Storage
-	Config   any // the effective configuration; holds no secrets
-	Version  string
-	Registry *prometheus.Registry
-	Log      zerolog.Logger
+	Operator      relay.Operator
+	Intake        relay.Intake // for readiness
+	Organizations relay.Organizations
+	Edge          *Edge // takes what is enqueued here
+	Storage       func() relay.Storage
+	Config        any // the effective configuration; holds no secrets
+	Version       string
+	Registry      *prometheus.Registry
+	Log           zerolog.Logger
 }
 
 // admin serves relay.Operator as JSON, and takes messages from operators as the
@@ -50,6 +51,7 @@ func NewAdmin(o AdminOptions) http.Handler {
 	g.GET("/messages/:id", a.message)
 	g.GET("/messages/:id/why", a.why)
 	a.addDeadLetters(g)
+	a.addOrganizations(g)
 	g.POST("/messages/:id/cancel", a.cancel)
 	g.POST("/audit", a.audit)
 	g.GET("/storage", func(c echo.Context) error { return c.JSON(http.StatusOK, a.Storage()) })

@@ -30,6 +30,7 @@ type EdgeOptions struct {
 	QueueOf      func(token string) (relay.Queue, bool)
 	Organization string   // whose accepted messages are counted from the start
 	Callers      *Callers // nil: nobody is asked who he is, and all are of Organization
+	Door         DoorOptions
 	Routes       []relay.Route
 	Pass         PassOptions
 	SmartProxy   SmartProxyOptions
@@ -47,6 +48,7 @@ type EdgeOptions struct {
 type Edge struct {
 	EdgeOptions
 	echo     *echo.Echo
+	door     *door
 	shapes   map[string]*schemas.Shape // by route
 	refusing atomic.Bool
 	seconds  *seconds
@@ -64,7 +66,7 @@ func NewEdge(o EdgeOptions) *Edge {
 	if o.Callers == nil {
 		o.Callers = NewCallers(CallerOptions{Anonymous: o.Organization, Log: o.Log})
 	}
-	e := &Edge{EdgeOptions: o, shapes: map[string]*schemas.Shape{}, seconds: newSeconds(o.Now())}
+	e := &Edge{EdgeOptions: o, door: newDoor(o.Door, o.Now), shapes: map[string]*schemas.Shape{}, seconds: newSeconds(o.Now())}
 	e.echo = newEcho(o.Log, o.Metrics.refuse, e.observe)
 	e.echo.Use(e.knowScript, e.hurry, e.gate, e.recognize)
 	o.Metrics.expect(o.Organization, o.Routes)
@@ -212,7 +214,14 @@ func plainPath(r relay.Route, h http.Header) (string, error) {
 // take does the steps that all routes share.
 func (e *Edge) take(c echo.Context, who speaker, r relay.Route, m *relay.Message) error {
 	req := c.Request()
+	tenant, err := e.admit(c, who, m.Queue.Organization)
+	if err != nil {
+		return err
+	}
 	limit := min(r.MaxBody, e.MaxBody)
+	if most := tenant.Quota.MessageBytes; most > 0 {
+		limit = min(limit, most)
+	}
 	body, err := readBody(c.Response(), req, bodyRules{limit: limit, contentTypes: r.ContentTypes,
 		magic: r.Magic, decodeGzip: r.DecodeGzip, stream: r.Stream})
 	if err != nil {
@@ -250,7 +259,7 @@ func (e *Edge) take(c echo.Context, who speaker, r relay.Route, m *relay.Message
 	}
 	receipt, err := e.accept(c, r, m)
 	if err != nil {
-		return err
+		return e.door.full(err)
 	}
 	e.Callers.learn(who, hosts)
 	e.Metrics.accept(m, receipt.Replayed)

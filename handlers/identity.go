@@ -158,7 +158,8 @@ func (c *Callers) certified(k caller, shown []*x509.Certificate) caller {
 // are not on an edge that asks nobody who he is, and not those of an operator.
 type speaker struct {
 	relay.Sender
-	held bool
+	held     bool
+	operator bool
 }
 
 // sender is who has sent a request, by the rules.

@@ -12,7 +12,7 @@ import (
 // local takes a message as generic does, from an operator on this machine. Who
 // may use the admin socket is trusted to say which path a message is for, and so
 // whose it is where a route is told by its path: no certificate is asked for.
-func (e *Edge) local(c echo.Context) error { return e.enqueue(c, speaker{}, localPath) }
+func (e *Edge) local(c echo.Context) error { return e.enqueue(c, speaker{operator: true}, localPath) }
 
 func localPath(r relay.Route, h http.Header) (string, error) {
 	if len(h.Values(headerOrderingKey)) > 0 && len(r.Lane.From) > 0 {

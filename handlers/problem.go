@@ -53,6 +53,7 @@ var statuses = map[relay.Code]struct {
 	relay.CodeUnavailable:          {http.StatusServiceUnavailable, "Not available now: the outcome is unknown, and the same key is safe to send again"},
 	relay.CodeAway:                 {http.StatusServiceUnavailable, "Only the destination can answer this, and it cannot be asked now"},
 	relay.CodeStorageFull:          {http.StatusInsufficientStorage, "There is no space"},
+	relay.CodeQuotaFull:            {http.StatusInsufficientStorage, "The queue is full"},
 	relay.CodeInternal:             {http.StatusInternalServerError, "The relay has failed"},
 }
 

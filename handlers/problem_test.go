@@ -18,7 +18,7 @@ var codes = map[relay.Code]int{
 	relay.CodeMalformed: 400, relay.CodeInvalid: 422, relay.CodeKeyConflict: 422, relay.CodeInFlight: 409, relay.CodeTooLarge: 413,
 	relay.CodeUnsupportedMediaType: 415, relay.CodeNotFound: 404, relay.CodeMethodNotAllowed: 405, relay.CodeDenied: 403, relay.CodeUnauthenticated: 401,
 	relay.CodeTooManyRequests: 429, relay.CodeTimeout: 408, relay.CodeConflict: 409, relay.CodeUnavailable: 503, relay.CodeAway: 503,
-	relay.CodeStorageFull: 507, relay.CodeInternal: 500,
+	relay.CodeStorageFull: 507, relay.CodeQuotaFull: 507, relay.CodeInternal: 500,
 }
 
 // TestCodes: each refusal of the intake reaches the sender with its status.

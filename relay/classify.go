@@ -112,6 +112,9 @@ func ClassifyError(a Answer) Result {
 func RedirectText(a Answer) string {
 	text := fmt.Sprintf("answered %d", a.Status)
 	if to := a.Header.Get("Location"); to != "" {
+		if i := strings.IndexAny(to, "?#"); i >= 0 { // what follows may be a token
+			to = to[:i] + "?…"
+		}
 		text += " to " + to
 	}
 	return plain(text + "; redirects are not followed: configure the address that answers itself")

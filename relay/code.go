@@ -29,7 +29,8 @@ const (
 	CodeConflict             Code = "conflict"
 	CodeUnavailable          Code = "unavailable"
 	CodeAway                 Code = "away"
-	CodeStorageFull          Code = "storage-full"
+	CodeStorageFull          Code = "storage-full" // the disk
+	CodeQuotaFull            Code = "quota-full"   // what a queue may hold
 	CodeInternal             Code = "internal"
 )
 
@@ -62,6 +63,17 @@ func (e *Error) Unwrap() error { return e.Err }
 // Refuse makes an Error.
 func Refuse(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// AsError is a copy of the refusal in an error; an internal one when it carries
+// none.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		c := *e
+		return &c
+	}
+	return &Error{Code: CodeInternal, Err: err}
 }
 
 // CodeOf finds the code of an error; CodeInternal when it carries none.

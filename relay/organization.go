@@ -49,6 +49,9 @@ type OrganizationRate struct {
 	SenderBurst     int     `json:"sender_burst,omitempty"`
 }
 
+// MaxWeight bounds the weight of an organization.
+const MaxWeight = 1000
+
 // Organizations is the shared state. Writers say which revision they have seen:
 // CodeConflict when another was faster.
 type Organizations interface {

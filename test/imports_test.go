@@ -16,13 +16,14 @@ const module = "github.com/theforeman/foreman-relay"
 // arrows is the house: who may import whom. Anything else is refused.
 var arrows = map[string][]string{
 	"cmd/foreman-relay":     {"cmd"},
-	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/deliveries", "relay/seal"},
+	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/outgoing", "relay/deliveries", "relay/seal"},
 	"cmd/pki":               {},
 	"cmd/spool":             {"relay"},
 	"handlers":              {"relay", "schemas"},
 	"broker":                {"relay"},
 	"relay":                 {},
-	"relay/foreman":         {"relay"},
+	"relay/foreman":         {"relay", "relay/outgoing"},
+	"relay/outgoing":        {"relay"},
 	"relay/deliveries":      {"relay"},
 	"relay/seal":            {"relay"},
 	"schemas":               {},
@@ -41,6 +42,7 @@ var arrows = map[string][]string{
 var beyond = map[string][]string{
 	"relay":            {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/foreman":    {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/outgoing":   {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/deliveries": {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/seal":       {"github.com/nats-io/", "github.com/labstack/"},
 	"handlers":         {"github.com/nats-io/"},

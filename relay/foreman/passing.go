@@ -107,7 +107,7 @@ func (c *Client) pass(ctx context.Context, r relay.PassRequest, gone func() bool
 		c.passing.reach.RecordSuccess() // Foreman had no part in it
 		return nil, away("this cannot be passed on to Foreman: %s", err)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.out.Send(req)
 	if connected.Load() || gone() { // who goes away shuts the door on nobody else
 		c.passing.reach.RecordSuccess()
 	} else {
@@ -120,7 +120,7 @@ func (c *Client) pass(ctx context.Context, r relay.PassRequest, gone func() bool
 }
 
 func (c *Client) passRequest(ctx context.Context, r relay.PassRequest) (*http.Request, error) {
-	target, err := c.target(r.Path)
+	target, err := c.out.Target(r.Path)
 	if err != nil {
 		return nil, errors.New("its path is not one of Foreman's") // err repeats the path
 	}

@@ -1,4 +1,4 @@
-package foreman_test
+package outgoing_test
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"github.com/theforeman/foreman-relay/cmd/pki"
 	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // seen is what a Foreman saw of one request.
@@ -72,7 +73,7 @@ func (b *waysBench) last() seen { return b.all[len(b.all)-1] }
 
 func (b *waysBench) client(t *testing.T, configured map[string]relay.Credentials) *foreman.Client {
 	t.Helper()
-	c, err := foreman.New(foreman.Options{URL: b.url, CAFile: b.in("ca.crt"), CertFile: b.in("drain.crt"), KeyFile: b.in("drain.key"), Credentials: configured})
+	c, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: b.url, CAFile: b.in("ca.crt"), CertFile: b.in("drain.crt"), KeyFile: b.in("drain.key"), Credentials: configured}})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -145,7 +146,7 @@ func TestACertificateThatIsNotTaken(t *testing.T) {
 	r := b.client(t, nil).Deliver(t.Context(), messageOf("default", stranger))
 	require.Equal(t, []any{relay.ClassRejected, relay.ReasonUnauthorized}, []any{r.Class, r.Reason}, r.Detail)
 
-	wrong, err := foreman.New(foreman.Options{URL: b.url, CAFile: filepath.Join(strangers, "ca.crt")})
+	wrong, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: b.url, CAFile: filepath.Join(strangers, "ca.crt")}})
 	require.NoError(t, err)
 	t.Cleanup(wrong.Close)
 	host := &relay.Credentials{Certificate: b.read(t, "host.crt"), Key: b.read(t, "host.key")}
@@ -153,10 +154,10 @@ func TestACertificateThatIsNotTaken(t *testing.T) {
 }
 
 func TestCredentialsAreNotSentInClear(t *testing.T) {
-	_, err := foreman.New(foreman.Options{URL: "http://foreman.example.com", Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer acme"}}})
+	_, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://foreman.example.com", Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer acme"}}}})
 	require.ErrorContains(t, err, "plain HTTP")
 	require.ErrorContains(t, err, "ACME")
-	c, err := foreman.New(foreman.Options{URL: "http://foreman.example.com"})
+	c, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://foreman.example.com"}})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	r := c.Deliver(context.Background(), messageOf("default", &relay.Credentials{Authorization: "Bearer mine"}))

@@ -1,4 +1,4 @@
-package foreman
+package outgoing
 
 import (
 	"crypto/tls"
@@ -10,7 +10,7 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// way is how an attempt reaches Foreman: as the relay itself, or as somebody else,
+// way is how an attempt reaches the destination: as the relay itself, or as somebody else,
 // whose connections are never those of the relay.
 type way struct {
 	http          *http.Client
@@ -54,7 +54,7 @@ func (c *Client) clientAs(pair *tls.Certificate) *http.Client {
 }
 
 // errPlain: whoever is on the way could read them.
-var errPlain = errors.New("credentials are not sent to Foreman over plain HTTP: configure its https:// URL")
+var errPlain = errors.New("credentials are not sent over plain HTTP: configure its https:// URL")
 
 func (c *Client) wayAs(credentials relay.Credentials, kind wayKind) (way, error) {
 	w := way{http: c.bare, authorization: credentials.Authorization, kind: kind}
@@ -90,6 +90,17 @@ func (c *Client) wayOf(m *relay.Message) (w way, done func(), err error) {
 		done = w.http.CloseIdleConnections
 	}
 	return w, done, err
+}
+
+// authorize puts the way's own authorization in the place of the relay's.
+func (w way) authorize(req *http.Request) {
+	if w.kind == ownWay {
+		return
+	}
+	req.Header.Del("Authorization")
+	if w.authorization != "" {
+		req.Header.Set("Authorization", w.authorization)
+	}
 }
 
 func (c *Client) closeWays() {
