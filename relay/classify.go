@@ -167,7 +167,7 @@ func certificateProblem(err error) string {
 		return "the server's certificate has expired or is not valid yet: renew it, or set the clock"
 	case errors.As(err, &invalid), errors.As(err, &other):
 		return "the server's certificate was not accepted: " + err.Error()
-	case errors.As(err, &remote) && remote.Op == "remote error" && slices.Contains(certificateAlerts[:], remote.Err.Error()):
+	case CertificateRefused(err) && errors.As(err, &remote):
 		return fmt.Sprintf("the server refused the TLS connection (%s): configure a client certificate that it accepts",
 			strings.TrimPrefix(remote.Err.Error(), "tls: "))
 	}
