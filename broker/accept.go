@@ -146,7 +146,11 @@ func (b *Broker) Again(ctx context.Context, m *relay.Message) (relay.Receipt, er
 // the state in which the message is now. The first one may have been written a
 // moment ago and not be on the disk yet, so this answer waits for a barrier too.
 func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefore) (relay.Receipt, error) {
-	if first.Digest != m.Digest {
+	same, err := b.sameBody(ctx, first.Message, m)
+	if err != nil {
+		return relay.Receipt{}, err
+	}
+	if !same {
 		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
 			"this key was used for another body; a new request needs a key of its own")
 	}

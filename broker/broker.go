@@ -111,6 +111,10 @@ type Broker struct {
 	leases   *leases
 	newest   growing[string, *newest] // by queue token
 	crowds   growing[relay.Queue, *crowd]
+
+	recipients *recipients
+	blinding   blinding
+
 	reaches  *reaches
 	run      atomic.Uint64 // of the edge, as drains are told
 	begun    uint64        // the last run that this process has begun
@@ -286,6 +290,9 @@ func (b *Broker) openAccounts(ctx context.Context) error {
 func (b *Broker) openHouse(ctx context.Context) error {
 	b.disk = newDisk(b.options.StateDir, b.options.ReserveBytes, b.log)
 	var err error
+	if b.recipients, err = openRecipients(ctx, b); err != nil {
+		return err
+	}
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, run
+//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, recipients.<dest>, run, blinding
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -191,6 +191,12 @@ func keysSubject(q relay.Queue) string { return "relay-keys." + q.Destination + 
 func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination + "." + q.Token() }
 func baseKey(q relay.Queue) string       { return "base." + q.Destination + "." + q.Token() }
 func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "." + q.Token() }
+
+// recipientsKey is where the public keys of a destination's drains are kept,
+// blindingKey the secret of blinding.
+func recipientsKey(destination string) string { return "recipients." + destination }
+
+const blindingKey = "blinding"
 
 func organizationKey(name string) string { return "organization." + orgToken(name) }
 

@@ -15,7 +15,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.checkSealing()}
 	return usage(errors.Join(problems...))
 }
 

@@ -40,6 +40,9 @@ type Config struct {
 	SmartProxy       SmartProxy       `yaml:"smart_proxy" json:"smart_proxy"`
 	Limits           Limits           `yaml:"limits" json:"limits"`
 	Rates            Rates            `yaml:"rates" json:"rates"`
+	Sealing          Sealing          `yaml:"sealing" json:"sealing"`
+
+	Credentials map[string]CredentialFiles `yaml:"credentials" json:"credentials"` // by organization, where it is delivered
 
 	Routes       map[string]RouteConfig `yaml:"routes" json:"routes"`             // by name: what they have otherwise
 	Destinations map[string]Destination `yaml:"destinations" json:"destinations"` // beside Foreman, by name
@@ -156,6 +159,7 @@ func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
 	budget, connections := relay.DefaultBudgetOptions(), handlers.DefaultConnectionLimits()
 	return Config{
+		Sealing: Sealing{Organizations: []string{}, Recipients: []string{}}, Credentials: map[string]CredentialFiles{},
 		Routes: map[string]RouteConfig{}, Destinations: map[string]Destination{}, SmartProxy: defaultSmartProxy(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{}, OrganizationsOff: broker.OffDrain,
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},

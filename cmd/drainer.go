@@ -11,6 +11,7 @@ import (
 
 	"github.com/theforeman/foreman-relay/broker"
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/seal"
 )
 
 // drainer is the drain of one destination as both commands run it: the channel
@@ -26,6 +27,7 @@ type drainers struct {
 	config   Config
 	instance string
 	before   delivered
+	keys     *seal.Keyring
 	metrics  *drainMetrics
 	log      zerolog.Logger
 	all      []*drainer
@@ -33,7 +35,15 @@ type drainers struct {
 
 func newDrainers(c Config, instance string, metrics *drainMetrics, log zerolog.Logger) (*drainers, error) {
 	before, err := openDelivered(c, log)
-	return &drainers{config: c, instance: instance, before: before, metrics: metrics, log: log}, err
+	if err != nil {
+		return nil, err
+	}
+	keys, err := seal.OpenKeyring(c.keysDir(), time.Now, log)
+	if err != nil {
+		before.close()
+		return nil, err
+	}
+	return &drainers{config: c, instance: instance, before: before, keys: keys, metrics: metrics, log: log}, nil
 }
 
 // add makes a drain for one more destination; it closes the channel at its stop.
@@ -42,7 +52,7 @@ func (ds *drainers) add(o outlet, channel *broker.Channel) *relay.Drain {
 	ds.metrics.gate.watch(o.name, ways)
 	d := &drainer{outlet: o, channel: channel, drain: relay.NewDrain(relay.DrainOptions{
 		Instance: ds.instance, Session: rand.Text(), LongestAttempt: o.longest, StopTimeout: c.Limits.StopTimeout,
-		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: o.to, Gate: ways,
+		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: &seal.Destination{Destination: o.to, Keys: ds.keys, Log: ds.log}, Recipients: ds.keys.Recipients, Gate: ways,
 		Policy: c.policies(), Knows: o.knows,
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: ds.log, Observe: ds.metrics.observe,
 		Deliveries: ds.before.seam(), Budget: relay.NewBudget(o.budget),

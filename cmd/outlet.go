@@ -84,7 +84,12 @@ func (c *Config) outlets() (all []outlet, client *foreman.Client, err error) {
 }
 
 func newForeman(c Config) (*foreman.Client, error) {
-	client, err := foreman.New(foreman.Options{Options: c.Foreman.options(c.Foreman.AttemptTimeout, c.Foreman.Concurrency), PassConcurrency: c.PassThrough.Concurrency,
+	o := c.Foreman.options(c.Foreman.AttemptTimeout, c.Foreman.Concurrency)
+	var err error
+	if o.Credentials, err = c.credentials(); err != nil {
+		return nil, usage(err)
+	}
+	client, err := foreman.New(foreman.Options{Options: o, PassConcurrency: c.PassThrough.Concurrency,
 		OpenSCAPProxyName: c.Foreman.OpenSCAPProxyName, OpenSCAPProxyURL: c.Foreman.OpenSCAPProxyURL})
 	return client, usage(err)
 }

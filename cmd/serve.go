@@ -144,7 +144,7 @@ func (s *server) makeEdge(context.Context) error {
 		return err
 	}
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
-		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: metrics, Log: s.log})
+		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }
 

@@ -54,6 +54,8 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq discard": letters("dry-run", "yes"),
 		"dlq replay": letters("dry-run", "yes", "rate", "set", "set-header"), "dlq top": letters(), "dlq export": letters(), "dlq import": operator(),
+		"keys ls":     {"color", "config", "no-headers", "output", "quiet", "state-dir", "timeout"},
+		"keys rotate": {"config", "state-dir"}, "keys export": {"config", "secret", "state-dir", "yes"},
 		"org ls": operator(), "org show": operator(), "org enable": operator("create"), "org disable": operator("why"),
 		"org quota": operator("bytes", "messages", "message-bytes", "rate", "burst", "sender-rate", "sender-burst", "weight", "sealed"),
 		"audit":     operator("queue", "since"), "completion": nil,

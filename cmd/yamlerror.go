@@ -71,6 +71,8 @@ func yamlKeys(t reflect.Type, parent, own string) []string {
 			}
 		case f.Type == reflect.TypeFor[map[string]Destination]():
 			keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, own), own)...)
+		case f.Type == reflect.TypeFor[map[string]CredentialFiles]():
+			keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, own), own)...)
 		}
 	}
 	return keys

@@ -16,7 +16,7 @@ const module = "github.com/theforeman/foreman-relay"
 // arrows is the house: who may import whom. Anything else is refused.
 var arrows = map[string][]string{
 	"cmd/foreman-relay":     {"cmd"},
-	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/outgoing", "relay/deliveries"},
+	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/outgoing", "relay/deliveries", "relay/seal"},
 	"cmd/pki":               {},
 	"cmd/spool":             {"relay"},
 	"handlers":              {"relay", "schemas"},
@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"relay/foreman":         {"relay", "relay/outgoing"},
 	"relay/outgoing":        {"relay"},
 	"relay/deliveries":      {"relay"},
+	"relay/seal":            {"relay"},
 	"schemas":               {},
 	"test":                  {},
 	"test/clients":          {},
@@ -43,6 +44,7 @@ var beyond = map[string][]string{
 	"relay/foreman":    {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/outgoing":   {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/deliveries": {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/seal":       {"github.com/nats-io/", "github.com/labstack/"},
 	"handlers":         {"github.com/nats-io/"},
 	"broker":           {"github.com/labstack/"},
 }

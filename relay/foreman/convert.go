@@ -38,5 +38,8 @@ func (c *Client) convert(ctx context.Context, m *relay.Message) (outgoing.Delive
 	if whole.Body, err = m.Load(ctx); err != nil {
 		return outgoing.Delivery{}, outgoing.Unread(err)
 	}
+	if whole.Digest == "" { // it was opened while it was read
+		whole.Digest = relay.DigestOf(whole.Body)
+	}
 	return f(ctx, c.options, &whole)
 }

@@ -90,15 +90,8 @@ func (e *BodyError) Unwrap() error { return e.error }
 // outweighs says whether it is the reason for an answer, or for there being none: a
 // destination that has seen half a body may have answered that.
 func (e *BodyError) outweighs(a relay.Answer) bool {
-	return a.Status == 0 || a.Status > 299 && errors.Is(e.error, relay.ErrDamaged)
+	return a.Status == 0 || a.Status > 299 && relay.Unreadable(e.error)
 }
 
-// result judges it: what is damaged stays so, and is buried. Else the attempt does
-// not count, unless the destination turns out to be away anyway.
-func (e *BodyError) result() relay.Result {
-	detail := relay.Excerpt([]byte(e.Error()))
-	if errors.Is(e.error, relay.ErrDamaged) {
-		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonDamaged, Detail: detail}
-	}
-	return relay.Result{Class: relay.ClassUnavailable, Confirmed: relay.ClassOutage, Reason: relay.ReasonUnavailable, Detail: detail}
-}
+// result judges it.
+func (e *BodyError) result() relay.Result { return relay.UnreadBody(e.error) }

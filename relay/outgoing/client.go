@@ -18,6 +18,9 @@ type Client struct {
 	base          *url.URL
 	http          *http.Client
 	authorization string // value of the header; empty: none
+
+	bare       *http.Client   // without a certificate
+	configured map[string]way // by organization
 }
 
 // URL is the destination's own; it holds nothing secret.
@@ -27,7 +30,10 @@ func (c *Client) URL() *url.URL { return c.base }
 func (c *Client) Options() Options { return c.options }
 
 // Close closes the connections that are kept for use again.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.closeWays()
+}
 
 // Conversion makes what is sent of a message; an error means that this will never
 // succeed, unless ctx has ended or it wraps a BodyError.
@@ -44,7 +50,9 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message, convert Conversi
 		return relay.Result{Class: relay.ClassTransient, Reason: relay.ReasonTimeout, Detail: "the message was not converted within the time of an attempt"}
 	}
 	var req *http.Request
-	if err == nil {
+	by, done, wrong := c.wayOf(m)
+	defer done()
+	if err = errors.Join(err, wrong); err == nil {
 		req, err = c.request(ctx, m, d)
 	}
 	var unread *BodyError
@@ -54,17 +62,20 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message, convert Conversi
 	if err != nil {
 		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonRejected, Detail: relay.Excerpt([]byte(err.Error()))}
 	}
-	answer := c.Do(req)
+	by.authorize(req)
+	answer := c.exchange(by.http, req)
 	answer.Sent = sent.Load()
 	if errors.As(d.Large.failure(), &unread) && unread.outweighs(answer) {
 		return unread.result()
 	}
-	return judge(answer)
+	return by.judge(judge(answer), answer)
 }
 
 // Do makes the exchange and reads what is needed of the answer.
-func (c *Client) Do(req *http.Request) relay.Answer {
-	resp, err := c.Send(req)
+func (c *Client) Do(req *http.Request) relay.Answer { return c.exchange(c.http, req) }
+
+func (c *Client) exchange(client *http.Client, req *http.Request) relay.Answer {
+	resp, err := c.send(client, req)
 	if err != nil {
 		return relay.Answer{Err: err}
 	}
@@ -84,10 +95,12 @@ func (c *Client) Do(req *http.Request) relay.Answer {
 // Send makes the exchange up to the answer's headers; the caller bounds what it
 // reads of the body, and closes it. relay.ErrorText tells an error without the
 // URL in it.
-func (c *Client) Send(req *http.Request) (*http.Response, error) {
+func (c *Client) Send(req *http.Request) (*http.Response, error) { return c.send(c.http, req) }
+
+func (c *Client) send(client *http.Client, req *http.Request) (*http.Response, error) {
 	var used atomic.Bool
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { used.Store(i.Reused) }})
-	resp, err := c.http.Do(req.WithContext(ctx))
+	resp, err := client.Do(req.WithContext(ctx))
 	if err != nil && !used.Load() {
 		return nil, c.unopened(req.Context(), err)
 	}

@@ -52,6 +52,10 @@ type Options struct {
 	Connections    int           // kept open for use again
 	MaxAnswer      int64         // bytes that are read of an answer; 0: DefaultMaxAnswer
 	UserAgent      string
+
+	// Credentials are shown in place of the relay's own for the messages of an
+	// organization.
+	Credentials map[string]relay.Credentials
 }
 
 // New checks the options and reads the files; an error names what is wrong with
@@ -75,7 +79,7 @@ func New(o Options) (*Client, error) {
 			return nil, fmt.Errorf("authorization for %s: %w", o.Name, err)
 		}
 	}
-	return c, nil
+	return c, c.prepareWays()
 }
 
 func (o Options) parseURL() (*url.URL, error) {
