@@ -82,7 +82,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 	ctx, cancel := b.health.bound(ctx)
 	defer cancel()
 	keyed := m.Key != "" || m.ReplayedFrom != ""
-	err := told(ctx, storeMessage(ctx, b.nc, m, keyed))
+	err := told(ctx, storeMessage(ctx, b.door, m, keyed))
 	var refused *pubError
 	switch {
 	case err == nil:
@@ -101,7 +101,7 @@ func (b *Broker) store(ctx context.Context, m *relay.Message) error {
 		}
 	}
 	if refused.full() && b.house.makeRoom(ctx, m.Queue) {
-		if err = storeMessage(ctx, b.nc, m, keyed); err == nil {
+		if err = storeMessage(ctx, b.door, m, keyed); err == nil {
 			b.noted(m)
 		}
 	}
@@ -146,7 +146,11 @@ func (b *Broker) Again(ctx context.Context, m *relay.Message) (relay.Receipt, er
 // the state in which the message is now. The first one may have been written a
 // moment ago and not be on the disk yet, so this answer waits for a barrier too.
 func (b *Broker) again(ctx context.Context, m *relay.Message, first *storedBefore) (relay.Receipt, error) {
-	if first.Digest != m.Digest {
+	same, err := b.sameBody(ctx, first.Message, m)
+	if err != nil {
+		return relay.Receipt{}, err
+	}
+	if !same {
 		return relay.Receipt{}, relay.Refuse(relay.CodeKeyConflict,
 			"this key was used for another body; a new request needs a key of its own")
 	}

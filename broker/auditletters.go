@@ -10,6 +10,9 @@ import (
 // checkLetters: every dead letter is kept whole and is that of its message, and
 // there is no other. Those that had died before the base are trusted as it is.
 func (a *auditor) checkLetters(ctx context.Context) error {
+	if err := a.b.settleGraves(ctx, a.queue); err != nil { // all that have died by the account, which was taken before
+		return err
+	}
 	want := map[uint64]bool{}
 	for _, sequence := range a.ledger.DeadLetters() {
 		if a.Trusted == nil || !a.base.DeadLetter(sequence) {

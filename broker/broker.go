@@ -102,7 +102,9 @@ type Broker struct {
 	dir      *os.File // kept open: its descriptor is what the barrier syncs
 	barrier  *Barrier
 	server   *embedded
+	guard    *guard // nil: no drain dials in
 	nc       *nats.Conn
+	door     *nats.Conn // what requests from outside come to: it stores, and reads nothing
 	js       jetstream.JetStream
 	kv       jetstream.KeyValue
 	keys     *settledKeys
@@ -110,6 +112,10 @@ type Broker struct {
 	leases   *leases
 	newest   growing[string, *newest] // by queue token
 	crowds   growing[relay.Queue, *crowd]
+
+	recipients *recipients
+	blinding   blinding
+
 	reaches  *reaches
 	switches *switches
 	run      atomic.Uint64 // of the edge, as drains are told
@@ -212,15 +218,27 @@ func (b *Broker) reverify(dir string) error {
 
 func (b *Broker) openServer(ctx context.Context) error {
 	var err error
-	b.server, err = startServer(ctx, b.options.StateDir, b.choice.Effective == ModeAlways, b.options.Queues, b.options.Listen, b.log)
-	if err != nil {
+	if b.options.Listen != nil { // a wrong address is told before anything is started
+		if b.guard, err = openGuard(ctx, *b.options.Listen, b.log); err != nil {
+			return err
+		}
+		b.later(b.guard.close)
+	}
+	if b.server, err = startServer(ctx, b.options.StateDir, b.choice.Effective == ModeAlways, b.options.Queues, b.log); err != nil {
 		return err
 	}
 	b.later(b.server.stop)
+	if b.guard != nil {
+		b.guard.serve(b.server)
+	}
 	if b.nc, err = b.server.connect("edge", b.server.edge); err != nil {
 		return err
 	}
 	b.later(b.nc.Close)
+	if b.door, err = b.server.connect("door", b.server.door, nats.CustomInboxPrefix(doorInbox)); err != nil {
+		return err
+	}
+	b.later(b.door.Close)
 	b.js, err = jetstream.New(b.nc)
 	return err
 }
@@ -274,6 +292,9 @@ func (b *Broker) openAccounts(ctx context.Context) error {
 func (b *Broker) openHouse(ctx context.Context) error {
 	b.disk = newDisk(b.options.StateDir, b.options.ReserveBytes, b.log)
 	var err error
+	if b.recipients, err = openRecipients(ctx, b); err != nil {
+		return err
+	}
 	if b.leases, err = openLeases(ctx, b); err != nil {
 		return err
 	}
@@ -295,6 +316,9 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
 	loops.Go(func() { b.watch(run) })
 	loops.Go(func() { b.timekeeper(run) })
+	if b.guard != nil {
+		loops.Go(func() { b.guard.watch(run) })
+	}
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
@@ -337,7 +361,12 @@ func (b *Broker) Err() error { return b.barrier.Err() }
 func (b *Broker) Durability() Choice { return b.choice }
 
 // Address is where far drains dial to; empty when they cannot.
-func (b *Broker) Address() string { return b.server.address() }
+func (b *Broker) Address() string {
+	if b.guard == nil {
+		return ""
+	}
+	return b.guard.address()
+}
 
 // Known says whether a queue exists.
 func (b *Broker) Known(q relay.Queue) bool { return b.known.of(q) }
@@ -358,7 +387,7 @@ func (b *Broker) Ready(context.Context) error {
 	if err := b.health.ready(); err != nil {
 		return err
 	}
-	if !b.nc.IsConnected() {
+	if !b.nc.IsConnected() || !b.door.IsConnected() {
 		return errors.New("no connection to the embedded broker")
 	}
 	return nil

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +47,7 @@ type DialOptions struct {
 	CAFile      string
 	CertFile    string
 	KeyFile     string
+	CRLFile     string // of the CA: an edge that is on it is not talked to; empty: none
 	Log         zerolog.Logger
 }
 
@@ -62,18 +62,15 @@ func Dial(o DialOptions) (*Channel, error) {
 	if err != nil || u.Scheme != "tls" || u.Port() == "" {
 		return nil, fmt.Errorf("broker address %q: write tls://HOST:PORT", o.URL)
 	}
-	cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	link, err := openLinkTLS(o.CertFile, o.KeyFile, o.CAFile, o.CRLFile, o.Log)
 	if err != nil {
-		return nil, fmt.Errorf("certificate %s and key %s for the broker: %w", o.CertFile, o.KeyFile, err)
+		return nil, fmt.Errorf("for the broker: %w", err)
 	}
-	pool, err := loadPool(o.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("CA of the broker: %w", err)
-	}
+	config, certificate, authorities := link.client()
 	c := newChannel(o.Destination, o.Log)
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS12}
 	c.nc, err = nats.Connect(o.URL, append(c.options(), nats.Name("drain "+o.Destination),
-		nats.Secure(config), nats.TLSHandshakeFirst(), nats.RetryOnFailedConnect(true),
+		nats.Secure(config), nats.ClientTLSConfig(certificate, authorities), nats.TLSHandshakeFirst(), nats.RetryOnFailedConnect(true),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, reconnectWait), nats.Timeout(5*time.Second),
 		nats.IgnoreAuthErrorAbort())...)
 	if err != nil {

@@ -10,8 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -406,6 +408,48 @@ func EventReads(b *Broker, destination string) (func() int, error) {
 func ForgetOrganization(ctx context.Context, b *Broker, name string) error {
 	return b.purgeKey(ctx, organizationKey(name))
 }
+
+// DoorConn is the connection that requests from outside come to.
+func DoorConn(b *Broker) *nats.Conn { return b.door }
+
+// FrameSize is how much of an answer a frame holds.
+const FrameSize = frameSize
+
+// PassCallHeader is where the edge says what it asks for.
+const PassCallHeader = hdrPass
+
+// PassSubject is where the drains of a destination are asked.
+var PassSubject = passSubject
+
+// OverTCP is a server with the same users as the broker's, and with a port, which
+// that has not; and the key of the user that may do everything.
+func OverTCP(b *Broker, dir string) (*server.Server, nkeys.KeyPair, error) {
+	opts := b.server.opts.Clone()
+	opts.DontListen, opts.Host, opts.Port, opts.StoreDir = false, "127.0.0.1", server.RANDOM_PORT, dir
+	s, err := server.NewServer(opts)
+	return s, b.server.edge, err
+}
+
+// MaxConnections is how many may come to the port at one time.
+const MaxConnections = maxConnections
+
+// MaxControlLine is how long a line of the protocol may be.
+const MaxControlLine = maxControlLine
+
+// Names of the streams that a drain reads nothing of.
+var (
+	DeadStream = deadStream
+	KeyStream  = keyStream
+)
+
+// EdgeKey is the public key of the user that may do everything.
+func EdgeKey(b *Broker) (string, error) { return b.server.edge.PublicKey() }
+
+// DrainPermissions is the one list.
+var DrainPermissions = drainPermissions
+
+// MaxSubscriptions is how much a connection may listen to.
+const MaxSubscriptions = maxSubscriptions
 
 // Reconnects is how often a channel had to connect again.
 func Reconnects(c *Channel) uint64 { return c.nc.Stats().Reconnects }

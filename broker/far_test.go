@@ -3,11 +3,9 @@ package broker_test
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -38,7 +36,12 @@ func listeningWith(t *testing.T, change func(*broker.Options)) (*broker.Broker, 
 
 func dial(t *testing.T, b *broker.Broker, certs, name string) *broker.Channel {
 	t.Helper()
-	c, err := broker.Dial(broker.DialOptions{URL: "tls://" + b.Address(), Destination: queue.Destination,
+	return dialAt(t, b.Address(), certs, name)
+}
+
+func dialAt(t *testing.T, address, certs, name string) *broker.Channel {
+	t.Helper()
+	c, err := broker.Dial(broker.DialOptions{URL: "tls://" + address, Destination: queue.Destination,
 		CAFile: filepath.Join(certs, "ca.crt"), CertFile: filepath.Join(certs, name+".crt"), KeyFile: filepath.Join(certs, name+".key"),
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel)})
 	require.NoError(t, err)
@@ -57,73 +60,6 @@ func TestAFarDrainDelivers(t *testing.T) {
 	require.EqualValues(t, 300, s.Delivered)
 	require.Len(t, d.bodies(), 300)
 	balanced(t, b)
-}
-
-// Everything that a drain has no need of is denied, with the same list in the
-// same process and far away.
-func TestADrainMayDoNothingElse(t *testing.T) {
-	b, certs := listening(t, relay.Queue{Organization: "other", Destination: "elsewhere"})
-	near, err := b.Connect(queue.Destination)
-	require.NoError(t, err)
-	t.Cleanup(near.Close)
-	elsewhere := relay.Queue{Organization: "other", Destination: "elsewhere"}
-	mine, theirs := broker.JournalStream(queue), broker.JournalStream(elsewhere)
-	denied := []string{
-		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO." + mine,
-		"$JS.API.STREAM.DELETE." + mine, "$JS.API.STREAM.PURGE." + mine, "$JS.API.STREAM.UPDATE." + mine,
-		"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.MSG.DELETE." + mine, "$JS.API.STREAM.MSG.GET." + mine,
-		"$JS.API.STREAM.SNAPSHOT." + mine, "$JS.API.CONSUMER.CREATE." + mine, "$JS.API.CONSUMER.DELETE." + mine + ".drain_foreman",
-		"$JS.API.CONSUMER.LIST." + mine, "$JS.API.CONSUMER.PAUSE." + mine + ".drain_foreman",
-		"$JS.API.DIRECT.GET." + theirs, "$JS.API.DIRECT.GET." + broker.EventStream("elsewhere"), "$JS.API.DIRECT.GET.KV_relay",
-		"$JS.API.CONSUMER.MSG.NEXT." + theirs + ".drain_elsewhere",
-		broker.EventSubject(elsewhere, "x"), "relay-drain.elsewhere.lease", "relay-drain.elsewhere.newest", "relay-drain.elsewhere.piece", "relay-drain.elsewhere.switch", "$KV.relay.checkpoint.foreman.x",
-		"relay." + queue.Token() + ".id.lane.message", "relay-dead.x.y.z", "relay-keys.foreman.x",
-		"$SYS.REQ.SERVER.PING", "anything",
-	}
-	for name, c := range map[string]*broker.Channel{"in the same process": near, "far away": dial(t, b, certs, "drain")} {
-		t.Run(name, func(t *testing.T) {
-			nc := broker.Conn(c)
-			require.Eventually(t, nc.IsConnected, 5*time.Second, 5*time.Millisecond)
-			violations := make(chan error, 256)
-			nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err })
-			for _, subject := range denied {
-				require.NoError(t, nc.PublishRequest(subject, nc.NewInbox(), nil))
-				require.NoError(t, nc.Flush())
-				require.ErrorContains(t, <-violations, "Permissions Violation for Publish to \""+subject+"\"")
-			}
-			for _, subject := range []string{"relay.>", ">", "_INBOX.>", "relay-event.foreman.>", "$JS.EVENT.>", "_INBOX_drain_elsewhere.>"} {
-				_, err := nc.SubscribeSync(subject)
-				require.NoError(t, err)
-				require.NoError(t, nc.Flush())
-				require.ErrorContains(t, <-violations, "Permissions Violation for Subscription to \""+subject+"\"")
-			}
-		})
-	}
-}
-
-func TestOnlyADrainsCertificateIsLetIn(t *testing.T) {
-	b, certs := listening(t)
-	require.NoError(t, pki.Issue(certs, pki.Request{Now: time.Now(), Use: pki.Host, Host: "host.example.com"}))
-	require.NoError(t, pki.Issue(certs, pki.Request{Now: time.Now(), Use: pki.Drain, Destination: "other"}))
-	strangers := filepath.Join(t.TempDir(), "strangers")
-	_, err := pki.Init(strangers, pki.Options{Now: time.Now()})
-	require.NoError(t, err)
-	for name, files := range map[string][2]string{
-		"a host": {certs, "host.example.com"}, "a drain of another destination": {certs, "drain-other"}, "a drain of another CA": {strangers, "drain"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := nats.Connect("tls://"+b.Address(), nats.ClientCert(filepath.Join(files[0], files[1]+".crt"), filepath.Join(files[0], files[1]+".key")),
-				nats.RootCAs(filepath.Join(certs, "ca.crt")), nats.TLSHandshakeFirst())
-			require.Error(t, err)
-		})
-	}
-	wrong := dial(t, b, certs, "host.example.com")
-	require.Eventually(t, func() bool {
-		_, err := wrong.Lease(t.Context(), relay.LeaseRequest{Instance: "i", Session: "s"})
-		return err != nil && strings.Contains(err.Error(), broker.DrainUser("foreman"))
-	}, 10*time.Second, 20*time.Millisecond, "the drain is told which certificate it needs")
-	_, err = nats.Connect("tls://"+b.Address(), nats.RootCAs(filepath.Join(certs, "ca.crt")), nats.TLSHandshakeFirst())
-	require.Error(t, err, "no certificate")
 }
 
 // Two drains compete: the second stands by while the first holds the lease, and

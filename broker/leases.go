@@ -146,6 +146,11 @@ func (l *leases) answer(destination string, msg *nats.Msg) {
 	if err == nil {
 		reply.Data, err = l.reply(destination, request)
 	}
+	if err == nil { // what is wrong with its keys takes no lease from it
+		if err := l.b.recipients.hear(destination, request); err != nil {
+			l.b.log.Warn().Err(err).Str("drain", request.Instance).Msg("the keys of a drain are not taken")
+		}
+	}
 	if err != nil {
 		reply.Header.Set(hdrRefusal, relay.Excerpt([]byte(err.Error())))
 	}

@@ -179,7 +179,8 @@ func (l *listing) add(s *stored) {
 // summary is a message's row, with its state from the account.
 func (b *Broker) summary(q relay.Queue, m *relay.Message, size int) relay.MessageSummary {
 	row := relay.MessageSummary{ID: m.ID, Organization: q.Organization, Destination: q.Destination, Route: m.Route, Lane: m.Lane,
-		Sequence: m.Sequence, AcceptedAt: m.Stored.UTC(), Bytes: size, NotBefore: given(m.NotBefore), Expires: given(m.Expires), Urgent: m.Urgent}
+		Sequence: m.Sequence, AcceptedAt: m.Stored.UTC(), Bytes: size, NotBefore: given(m.NotBefore), Expires: given(m.Expires), Urgent: m.Urgent,
+		Encryption: m.Encryption, SealedTo: m.SealedTo}
 	b.accounts[q.Destination].view(q, func(l *relay.Ledger) {
 		row.State = l.State(m.Sequence)
 		if wait, waits := l.Waiting(m.Sequence); waits {

@@ -193,6 +193,9 @@ func (b *Broker) compare(ctx context.Context, m, first *relay.Message) (relay.Re
 	}
 	same := *m
 	same.Digest = hexDigest(sum)
+	if p, ok := body.(relay.Printed); ok { // it is sealed while it is read
+		same.Print = p.Print()
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.options.acceptTimeout)
 	defer cancel()
 	return b.again(ctx, &same, &storedBefore{first})

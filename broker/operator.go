@@ -125,6 +125,10 @@ func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
 	s.InJournal, s.Route, s.Lane, s.Key, s.Sequence, s.AcceptedAt = true, m.Route, m.Lane, m.Key, m.Sequence, &at
 	s.Bytes, s.Digest, s.ReplayedFrom, s.Durability = int(m.Length()), m.Digest, m.ReplayedFrom, c.String()
 	s.NotBefore, s.Expires, s.Urgent, s.Sender = given(m.NotBefore), given(m.Expires), m.Urgent, m.Sender
+	s.Encryption, s.SealedTo = m.Encryption, m.SealedTo
+	if m.Sealed != "" {
+		s.Credentials = "sealed"
+	}
 }
 
 // given is a time that a message was given; nil: none.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // The watch over the store. JetStream does not come back by itself after a write
@@ -177,13 +179,15 @@ func (b *Broker) revive(ctx context.Context) error {
 	return nil
 }
 
-// reconnected waits until the edge's connection has found the new server.
+// reconnected waits until the edge's connections have found the new server.
 func (b *Broker) reconnected(ctx context.Context) error {
-	for !b.nc.IsConnected() || b.nc.FlushWithContext(ctx) != nil {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("connect to the embedded broker again: %w", ctx.Err())
-		case <-time.After(inProcessWait):
+	for _, nc := range []*nats.Conn{b.nc, b.door} {
+		for !nc.IsConnected() || nc.FlushWithContext(ctx) != nil {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("connect to the embedded broker again: %w", ctx.Err())
+			case <-time.After(inProcessWait):
+			}
 		}
 	}
 	return nil

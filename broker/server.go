@@ -2,14 +2,10 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,36 +22,26 @@ import (
 // startTimeout bounds the recovery of the streams at start.
 const startTimeout = 2 * time.Minute
 
-// ListenOptions open the broker to drains that dial in, over mutual TLS only.
-type ListenOptions struct {
-	Address  string // host:port
-	CertFile string
-	KeyFile  string
-	// ClientCAFile signs the drains' certificates. A drain of a destination
-	// carries DrainUser(destination) as URI.
-	ClientCAFile string
-}
-
-// embedded is the nats-server in this process. It has no port unless asked,
-// traps no signal and cannot end the process. It can be started anew within it,
+// embedded is the nats-server in this process. It has no port (drains come in by the
+// guard), traps no signal and cannot end the process. It can be started anew within it,
 // because that alone makes JetStream write again after a full disk; connections
 // inside the process find the new one by themselves.
 type embedded struct {
 	opts    *server.Options
 	current atomic.Pointer[server.Server]
 	edge    nkeys.KeyPair            // may do everything; in this process only
-	drains  map[string]nkeys.KeyPair // by destination; in this process only
+	door    nkeys.KeyPair            // what takes requests: may store, and read nothing; in this process only
+	drains  map[string]nkeys.KeyPair // by destination; the guard uses them for those from far away
 	log     zerolog.Logger
 
-	listening atomic.Pointer[string] // host:port
-	fatal     atomic.Pointer[string]
-	troubled  chan struct{} // holds one: the server has logged an error, look at its health
+	fatal    atomic.Pointer[string]
+	troubled chan struct{} // holds one: the server has logged an error, look at its health
 }
 
 // errServerAway is what connections meet while the server is started anew.
 var errServerAway = errors.New("the embedded broker is being started")
 
-func startServer(ctx context.Context, dir string, always bool, queues []relay.Queue, listen *ListenOptions, log zerolog.Logger) (*embedded, error) {
+func startServer(ctx context.Context, dir string, always bool, queues []relay.Queue, log zerolog.Logger) (*embedded, error) {
 	e := &embedded{drains: map[string]nkeys.KeyPair{}, troubled: make(chan struct{}, 1), log: log}
 	e.opts = &server.Options{
 		ServerName:             "foreman-relay",
@@ -66,22 +52,13 @@ func startServer(ctx context.Context, dir string, always bool, queues []relay.Qu
 		JetStreamMaxStore:      1 << 60, // MaxBytes is reserved up front; the disk is guarded by disk.go
 		JetStreamMaxMemory:     64 << 20,
 		SyncAlways:             always,
-		MaxPayload:             MaxMessage,
 		DisableJetStreamBanner: true,
-		MaxControlLine:         4096,
 	}
+	bound(e.opts)
 	if err := e.admit(queues); err != nil {
 		return nil, err
 	}
-	if listen != nil {
-		if err := listen.apply(e.opts, queues); err != nil {
-			return nil, err
-		}
-	}
 	if err := e.start(ctx); err != nil {
-		if listen != nil && strings.Contains(err.Error(), "address already in use") {
-			err = fmt.Errorf("broker address %s is in use: another program listens there; stop it, or give --broker-listen another address: %w", listen.Address, err)
-		}
 		return nil, err
 	}
 	return e, nil
@@ -99,11 +76,6 @@ func (e *embedded) start(ctx context.Context) error {
 	if err := e.awaitHealthy(ctx, s); err != nil {
 		halt(s)
 		return err
-	}
-	if a, ok := s.Addr().(*net.TCPAddr); ok && a != nil {
-		e.opts.Port = a.Port // far drains find the next one where this one was
-		at := a.String()
-		e.listening.Store(&at)
 	}
 	e.current.Store(s)
 	return nil
@@ -148,6 +120,9 @@ func (e *embedded) admit(queues []relay.Queue) error {
 	}
 	var err error
 	if e.edge, err = add(nil); err != nil {
+		return err
+	}
+	if e.door, err = add(doorPermissions()); err != nil {
 		return err
 	}
 	for _, destination := range destinations(queues) {
@@ -198,54 +173,6 @@ func destinations(queues []relay.Queue) []string {
 		}
 	}
 	return names
-}
-
-// apply opens a port for far drains: mutual TLS before a word of the protocol,
-// the user taken from the certificate.
-func (l *ListenOptions) apply(opts *server.Options, queues []relay.Queue) error {
-	host, port, err := net.SplitHostPort(l.Address)
-	if err != nil {
-		return fmt.Errorf("broker listen address %q: write HOST:PORT: %w", l.Address, err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return fmt.Errorf("broker listen address %q: the port is not a number", l.Address)
-	}
-	if number == 0 {
-		number = server.RANDOM_PORT
-	}
-	cert, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
-	if err != nil {
-		return fmt.Errorf("broker certificate %s and key %s: %w", l.CertFile, l.KeyFile, err)
-	}
-	pool, err := loadPool(l.ClientCAFile)
-	if err != nil {
-		return fmt.Errorf("broker client CA: %w", err)
-	}
-	opts.DontListen, opts.Host, opts.Port = false, host, number
-	opts.TLS, opts.TLSVerify, opts.TLSMap, opts.TLSHandshakeFirst = true, true, true, true
-	opts.TLSTimeout = 5
-	opts.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}
-	outside := map[string]struct{}{jwt.ConnectionTypeStandard: {}}
-	for _, destination := range destinations(queues) {
-		opts.Users = append(opts.Users, &server.User{Username: DrainUser(destination),
-			Permissions: drainPermissions(destination, queues), AllowedConnectionTypes: outside})
-	}
-	return nil
-}
-
-// loadPool reads CA certificates in PEM.
-func loadPool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", file)
-	}
-	return pool, nil
 }
 
 // awaitHealthy waits until every stream is recovered. A stream that cannot be
@@ -308,15 +235,6 @@ func (e *embedded) connect(name string, kp nkeys.KeyPair, more ...nats.Option) (
 		return nil, fmt.Errorf("connect %s to the embedded broker: %w", name, err)
 	}
 	return nc, nil
-}
-
-// address is where far drains dial to, the same for every start; empty without
-// a port.
-func (e *embedded) address() string {
-	if a := e.listening.Load(); a != nil {
-		return *a
-	}
-	return ""
 }
 
 // serverLog passes the server's log on. Its Fatalf does not end the process: it

@@ -18,8 +18,8 @@ func assigned(all ...relay.Assignment) relay.SwitchReport {
 	return relay.SwitchReport{Proxy: "edge1", Assigned: append([]relay.Assignment{}, all...)}
 }
 
-// tell reports as a drain does; a far one may not be connected yet.
-func tell(t *testing.T, c *broker.Channel, r relay.SwitchReport) relay.SwitchReply {
+// report tells the edge as a drain does; a far one may not be connected yet.
+func report(t *testing.T, c *broker.Channel, r relay.SwitchReport) relay.SwitchReply {
 	t.Helper()
 	require.Eventually(t, broker.Conn(c).IsConnected, 5*time.Second, 5*time.Millisecond)
 	done, err := c.Switch(t.Context(), r)
@@ -40,21 +40,21 @@ func TestForemanSwitchesOrganizations(t *testing.T) {
 	}
 	acme, science := relay.Assignment{ID: 3, Title: "ACME"}, relay.Assignment{ID: 4, Title: "ACME/R & D"}
 	for _, c := range []*broker.Channel{near, far} {
-		require.Equal(t, relay.SwitchReply{Disabled: []string{"ACME/R & D"}}, tell(t, c, assigned(acme)))
+		require.Equal(t, relay.SwitchReply{Disabled: []string{"ACME/R & D"}}, report(t, c, assigned(acme)))
 		o, ok := b.KnownOrganization("ACME/R & D")
 		require.True(t, ok)
 		require.False(t, o.Enabled)
 		require.Equal(t, []string{relay.ChangedByForeman, `the smart proxy "edge1" is not assigned to it in Foreman`}, []string{o.ChangedBy, o.Why})
 		require.Equal(t, relay.SwitchReply{Enabled: []string{"ACME/R & D"}, Unknown: []string{"New"}},
-			tell(t, c, assigned(acme, science, relay.Assignment{ID: 5, Title: "New"})))
-		require.Equal(t, relay.SwitchReply{}, tell(t, c, assigned(acme, science)))
+			report(t, c, assigned(acme, science, relay.Assignment{ID: 5, Title: "New"})))
+		require.Equal(t, relay.SwitchReply{}, report(t, c, assigned(acme, science)))
 	}
 	o, revision, err := b.Organization(t.Context(), "ACME")
 	require.NoError(t, err)
 	require.EqualValues(t, 3, o.ForemanID)
 	o.Enabled, o.ChangedBy = false, relay.ChangedByOperator
 	putOrganization(t, b, o, revision)
-	require.Equal(t, relay.SwitchReply{}, tell(t, far, assigned(acme, science)))
+	require.Equal(t, relay.SwitchReply{}, report(t, far, assigned(acme, science)))
 	_, known := b.KnownOrganization("New")
 	require.False(t, known)
 }
@@ -65,12 +65,12 @@ func TestForemanMakesOrganizations(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	fresh := relay.Assignment{ID: 5, Title: "New/One"}
-	require.Equal(t, relay.SwitchReply{Made: []string{"New/One"}}, tell(t, c, assigned(fresh)))
+	require.Equal(t, relay.SwitchReply{Made: []string{"New/One"}}, report(t, c, assigned(fresh)))
 	o, known := b.KnownOrganization("New/One")
 	require.True(t, known)
 	require.True(t, o.Enabled)
-	require.Equal(t, relay.SwitchReply{}, tell(t, c, assigned(fresh)))
-	require.Equal(t, relay.SwitchReply{Disabled: []string{"New/One"}}, tell(t, c, assigned()))
+	require.Equal(t, relay.SwitchReply{}, report(t, c, assigned(fresh)))
+	require.Equal(t, relay.SwitchReply{Disabled: []string{"New/One"}}, report(t, c, assigned()))
 }
 
 // Reports that nobody may act upon change nothing, and say why.

@@ -22,7 +22,7 @@ import (
 //	EVENTS_<dest>        relay-event.<dest>.<queue>.<bucket>          attempts and settlements
 //	DEAD_<slug>_<org>    relay-dead.<org>.<queue>.<id>                dead letters, whole
 //	KEYS_<dest>          relay-keys.<dest>.<queue>                    settled keys beyond the journal
-//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, handshake, run
+//	KV_relay             $KV.relay.{checkpoint,base,proof,lease,pause,reach}.<dest>.<queue>, organization.<org>, recipients.<dest>, handshake, run, blinding
 //
 // <queue>, <id>, <lane> and <org> are hashed tokens (package relay): names may
 // hold what a subject may not. The real names are in the streams' metadata.
@@ -192,6 +192,12 @@ func checkpointKey(q relay.Queue) string { return "checkpoint." + q.Destination 
 func baseKey(q relay.Queue) string       { return "base." + q.Destination + "." + q.Token() }
 func leaseKey(q relay.Queue) string      { return "lease." + q.Destination + "." + q.Token() }
 
+// recipientsKey is where the public keys of a destination's drains are kept,
+// blindingKey the secret of blinding.
+func recipientsKey(destination string) string { return "recipients." + destination }
+
+const blindingKey = "blinding"
+
 func organizationKey(name string) string { return "organization." + orgToken(name) }
 
 // organizationKeys match those of all organizations.
@@ -232,6 +238,18 @@ func inboxPrefix(destination string) string { return "_INBOX_drain_" + destinati
 // leases at once. It is below their inboxes: they may listen there already.
 func nudgeSubject(destination string) string { return inboxPrefix(destination) + ".nudge" }
 
+// doorInbox is where the door receives the broker's acknowledgements.
+const doorInbox = "_INBOX_door"
+
+// passSubject is where the drains of a destination are asked for what only it can
+// answer.
+func passSubject(destination string) string { return "relay-pass." + destination + ".request" }
+
+// passReply is where one such request is answered; nobody can guess the nonce.
+func passReply(destination, nonce string) string {
+	return "relay-pass." + destination + ".reply." + nonce
+}
+
 // DrainUser is the name that the certificate of a far drain must carry as a URI.
 func DrainUser(destination string) string { return "foreman-relay://drain/" + destination }
 
@@ -250,7 +268,7 @@ func apiReset(stream, consumer string) string {
 // drainPermissions is the one list of what a drain may do, in the same process
 // or far away (DESIGN, decision 12): ask for leases, move and read its
 // consumers, read single messages of its queues and the pieces of their bodies, read
-// and write its events.
+// and write its events, and answer what only its destination can answer.
 func drainPermissions(destination string, queues []relay.Queue) *server.Permissions {
 	consumer := consumerName(destination)
 	publish := []string{
@@ -258,10 +276,10 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 		newestSubject(destination),
 		reachSubject(destination),
 		pieceSubject(destination),
+		passReply(destination, "*"),
 		"relay-event." + destination + ".>",
 		apiNext("*", consumer),
 		apiReset("*", consumer),
-		"$JS.API.CONSUMER.INFO.*." + consumer,
 		apiGet(eventStream(destination)),
 		apiGet(kvStream) + ".$KV." + kvBucket + ".checkpoint." + destination + ".>",
 	}
@@ -275,7 +293,18 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 	}
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: publish},
-		Subscribe: &server.SubjectPermission{Allow: []string{inboxPrefix(destination) + ".>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{inboxPrefix(destination) + ".>", passSubject(destination)}},
+	}
+}
+
+// doorPermissions are what the connection may do that requests from outside come
+// to: store messages, ask drains for what only a destination can answer, and answer
+// the frames of their answers. It reads no stream and makes nothing.
+func doorPermissions() *server.Permissions {
+	return &server.Permissions{
+		Publish:   &server.SubjectPermission{Allow: []string{"relay.>", passSubject("*")}},
+		Subscribe: &server.SubjectPermission{Allow: []string{doorInbox + ".>", passReply("*", "*")}},
+		Response:  &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute},
 	}
 }
 

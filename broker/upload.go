@@ -75,6 +75,9 @@ func (u *upload) store(ctx context.Context, m *relay.Message) (*relay.Message, e
 	if u.pieces == 0 {
 		return nil, relay.Refuse(relay.CodeMalformed, "a large body was to come, and nothing came; nothing was stored")
 	}
+	if p, ok := body.(relay.Printed); ok { // it was sealed while it came
+		kept.Print = p.Print()
+	}
 	kept.Object, kept.Digest = relay.ObjectName(u.token, u.pieces), hexDigest(sum)
 	return &kept, u.patiently(u.finish)
 }

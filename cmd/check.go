@@ -15,7 +15,7 @@ import (
 // check says all that is wrong with a configuration at once: each error names
 // the key, its value, and what it should be.
 func (c *Config) check() error {
-	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.Switch.check(), c.checkReading()}
+	problems := []error{c.checkListen(), c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkQueues(), c.checkDestinations(), c.checkWeights(), c.checkLimits(), c.checkRoutes(), c.checkIdentity(), c.SmartProxy.check(), c.Switch.check(), c.checkReading(), c.checkSealing()}
 	return usage(errors.Join(problems...))
 }
 
@@ -33,7 +33,7 @@ func (c *Config) checkListen() error {
 func (c *Config) checkPairs() error {
 	var problems []error
 	for _, p := range []struct{ name, cert, key string }{
-		{"tls", c.TLS.Cert, c.TLS.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
+		{"tls", c.TLS.Cert, c.TLS.Key}, {"broker", c.Broker.Cert, c.Broker.Key}} {
 		if (p.cert == "") != (p.key == "") {
 			problems = append(problems, fmt.Errorf("%s.cert and %s.key must be given together", p.name, p.name))
 		}
@@ -50,14 +50,13 @@ func (c *Config) checkPairs() error {
 func (c *Config) checkFiles() error {
 	var problems []error
 	for _, f := range [][2]string{{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA},
-		{"foreman.ca", c.Foreman.CA}, {"foreman.cert", c.Foreman.Cert}, {"foreman.key", c.Foreman.Key}} {
+		{"broker.cert", c.Broker.Cert}, {"broker.key", c.Broker.Key}, {"broker.ca", c.Broker.CA}, {"broker.crl", c.Broker.CRL}} {
 		problems = append(problems, exists(f[0], f[1]))
 	}
 	for _, crl := range c.TLS.CRL {
 		problems = append(problems, exists("tls.crl", crl))
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.Foreman.check("foreman"))...)
 }
 
 func (c *Config) checkChoices() error {
@@ -75,7 +74,9 @@ func (c *Config) checkChoices() error {
 func (c *Config) checkQueues() error {
 	var problems []error
 	for _, q := range c.queues() {
-		problems = append(problems, broker.CheckQueue(q))
+		if q.Destination == relay.ForemanDestination { // the others are told of once, not for every organization
+			problems = append(problems, broker.CheckQueue(q))
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -89,6 +90,12 @@ func (c *Config) checkLimits() error {
 		within("limits.max_waiting", l.MaxWaiting, 1, 100_000),
 		within("limits.max_body", l.MaxBody, 1<<10, broker.MaxBody),
 		within("limits.max_uploads", l.MaxUploads, 1, 1024),
+		within("limits.max_connections", l.MaxConnections, 0, 1_000_000),
+		within("limits.max_per_address", l.MaxPerAddress, 0, 1_000_000),
+		within("limits.max_streams", l.MaxStreams, 1, 10_000),
+		within("limits.max_header", l.MaxHeader, 4<<10, 1<<20),
+		within("limits.header_timeout", l.HeaderTimeout, 100*time.Millisecond, 2*time.Minute),
+		within("limits.idle_timeout", l.IdleTimeout, time.Second, time.Hour),
 		within("limits.body_timeout", l.BodyTimeout, time.Second, 10*time.Minute),
 		within("limits.journal_window", l.JournalWindow, time.Second, 30*24*time.Hour),
 		within("limits.record_window", l.RecordWindow, time.Minute, 90*24*time.Hour),

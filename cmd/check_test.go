@@ -70,6 +70,9 @@ func TestBounds(t *testing.T) {
 		"pass_through.stale_entries": {1, 1_000_000}, "pass_through.stale_bytes": {ByteSize(1 << 10), ByteSize(1 << 40)},
 		"limits.quota": {ByteSize(1 << 20), ByteSize(1 << 50)}, "limits.dead_letter_quota": {ByteSize(1 << 20), ByteSize(1 << 50)},
 		"limits.reserve": {ByteSize(0), ByteSize(1 << 50)}, "limits.max_body": {ByteSize(1 << 10), ByteSize(1 << 30)}, "limits.max_uploads": {1, 1024},
+		"limits.max_connections": {0, 1_000_000}, "limits.max_per_address": {0, 1_000_000}, "limits.max_streams": {1, 10_000},
+		"limits.max_header": {ByteSize(4 << 10), ByteSize(1 << 20)}, "limits.header_timeout": {100 * time.Millisecond, 2 * time.Minute},
+		"limits.idle_timeout":   {time.Second, time.Hour},
 		"limits.body_timeout":   {time.Second, 10 * time.Minute},
 		"limits.journal_window": {time.Second, 720 * time.Hour}, "limits.record_window": {time.Minute, 2160 * time.Hour},
 		"limits.stop_timeout": {time.Second, 10 * time.Minute}, "limits.max_age": {time.Minute, 2160 * time.Hour},
@@ -85,7 +88,7 @@ func TestBounds(t *testing.T) {
 			f := reflect.TypeOf(v).Field(i)
 			key := parent + "." + yamlName(f)
 			bound, known := bounds[key]
-			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map {
+			if k := f.Type.Kind(); k == reflect.String || k == reflect.Bool || k == reflect.Slice || k == reflect.Map || f.Anonymous || key == "limits.quota_status" { // a choice
 				continue
 			}
 			require.True(t, known, "%s has no bounds", key)
@@ -110,6 +113,18 @@ func TestBounds(t *testing.T) {
 			require.ErrorContains(t, set(-1, bound[0]), key+" is ")
 			require.ErrorContains(t, set(1, bound[1]), key+" is ")
 			require.ErrorContains(t, set(1, bound[1]), "it must be from ")
+		}
+	}
+}
+
+func TestAFullQueueIsToldAsOneOfTwo(t *testing.T) {
+	for status, good := range map[int]bool{507: true, 429: true, 500: false, 0: false} {
+		config := defaultConfig()
+		config.Limits.QuotaStatus = status
+		if err := config.check(); good {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "limits.quota_status is ")
 		}
 	}
 }

@@ -41,8 +41,12 @@ type Config struct {
 	Switch           Switch           `yaml:"switch" json:"switch"`
 	Limits           Limits           `yaml:"limits" json:"limits"`
 	Rates            Rates            `yaml:"rates" json:"rates"`
+	Sealing          Sealing          `yaml:"sealing" json:"sealing"`
 
-	Routes map[string]RouteConfig `yaml:"routes" json:"routes"` // by name: what they have otherwise
+	Credentials map[string]CredentialFiles `yaml:"credentials" json:"credentials"` // by organization, where it is delivered
+
+	Routes       map[string]RouteConfig `yaml:"routes" json:"routes"`             // by name: what they have otherwise
+	Destinations map[string]Destination `yaml:"destinations" json:"destinations"` // beside Foreman, by name
 }
 
 // TLS names the files of the edge's certificate.
@@ -68,16 +72,14 @@ type Broker struct {
 	CA     string `yaml:"ca" json:"ca"` // serve: of the drains' certificates; drain: of the edge's
 	Cert   string `yaml:"cert" json:"cert"`
 	Key    string `yaml:"key" json:"key"`
+	CRL    string `yaml:"crl" json:"crl"` // which certificates of the CA are revoked; read again when it changes, as the others are
 
 	Destination string `yaml:"destination" json:"destination"` // drain: what it drains for, as its certificate says
 }
 
-// Foreman is the destination.
+// Foreman is the destination that always exists.
 type Foreman struct {
-	URL            string        `yaml:"url" json:"url"`
-	CA             string        `yaml:"ca" json:"ca"`
-	Cert           string        `yaml:"cert" json:"cert"`
-	Key            string        `yaml:"key" json:"key"`
+	Reach          `yaml:",inline"`
 	AttemptTimeout time.Duration `yaml:"attempt_timeout" json:"attempt_timeout"`
 	Concurrency    int           `yaml:"concurrency" json:"concurrency"` // attempts at one time, at most
 	ProbeInterval  time.Duration `yaml:"probe_interval" json:"probe_interval"`
@@ -127,19 +129,25 @@ type Limits struct {
 	MaxWaiting      int           `yaml:"max_waiting" json:"max_waiting"`             // requests that wait for the disk at one time; more get 429
 	MaxBody         ByteSize      `yaml:"max_body" json:"max_body"`                   // of a request, decoded
 	BodyTimeout     time.Duration `yaml:"body_timeout" json:"body_timeout"`
-	JournalWindow   time.Duration `yaml:"journal_window" json:"journal_window"` // settled messages stay so long
-	RecordWindow    time.Duration `yaml:"record_window" json:"record_window"`   // events and settled keys stay so long
-	StopTimeout     time.Duration `yaml:"stop_timeout" json:"stop_timeout"`     // for attempts under way at a stop
-	MaxAge          time.Duration `yaml:"max_age" json:"max_age"`               // then a dead letter
-	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`     // failed ones in all; 0: quick_attempts x max_cycles
-	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`       // within a cycle
-	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`         // where somebody else must act first
-	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`           // cap of all three
-	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`   // messages of a queue that a drain remembers
-	IndexLane       int           `yaml:"index_lane" json:"index_lane"`         // of these, of one host
-	IndexParked     int           `yaml:"index_parked" json:"index_parked"`     // lanes besides whose first message waits to be retried
-	QuickAttempts   int           `yaml:"quick_attempts" json:"quick_attempts"` // of one cycle
-	CycleDelay      time.Duration `yaml:"cycle_delay" json:"cycle_delay"`       // between two cycles, the first time
+	MaxConnections  int           `yaml:"max_connections" json:"max_connections"` // of the edge, at one time; 0: no bound
+	MaxPerAddress   int           `yaml:"max_per_address" json:"max_per_address"` // of these, from one address; 0: no bound
+	MaxStreams      int           `yaml:"max_streams" json:"max_streams"`         // requests at one time on a connection of HTTP/2
+	MaxHeader       ByteSize      `yaml:"max_header" json:"max_header"`           // of a request's headers
+	HeaderTimeout   time.Duration `yaml:"header_timeout" json:"header_timeout"`   // of a TLS handshake, and of a request's headers
+	IdleTimeout     time.Duration `yaml:"idle_timeout" json:"idle_timeout"`       // of a connection, between two requests
+	JournalWindow   time.Duration `yaml:"journal_window" json:"journal_window"`   // settled messages stay so long
+	RecordWindow    time.Duration `yaml:"record_window" json:"record_window"`     // events and settled keys stay so long
+	StopTimeout     time.Duration `yaml:"stop_timeout" json:"stop_timeout"`       // for attempts under way at a stop
+	MaxAge          time.Duration `yaml:"max_age" json:"max_age"`                 // then a dead letter
+	MaxAttempts     int           `yaml:"max_attempts" json:"max_attempts"`       // failed ones in all; 0: quick_attempts x max_cycles
+	FirstDelay      time.Duration `yaml:"first_delay" json:"first_delay"`         // within a cycle
+	SlowDelay       time.Duration `yaml:"slow_delay" json:"slow_delay"`           // where somebody else must act first
+	MaxDelay        time.Duration `yaml:"max_delay" json:"max_delay"`             // cap of all three
+	IndexEntries    int           `yaml:"index_entries" json:"index_entries"`     // messages of a queue that a drain remembers
+	IndexLane       int           `yaml:"index_lane" json:"index_lane"`           // of these, of one host
+	IndexParked     int           `yaml:"index_parked" json:"index_parked"`       // lanes besides whose first message waits to be retried
+	QuickAttempts   int           `yaml:"quick_attempts" json:"quick_attempts"`   // of one cycle
+	CycleDelay      time.Duration `yaml:"cycle_delay" json:"cycle_delay"`         // between two cycles, the first time
 	MaxCycles       int           `yaml:"max_cycles" json:"max_cycles"`
 	OnPoison        relay.Poison  `yaml:"on_poison" json:"on_poison"`             // move, pause or discard
 	DeliveryWindow  time.Duration `yaml:"delivery_window" json:"delivery_window"` // a drain remembers so long what it delivered; 0: not at all
@@ -150,12 +158,13 @@ type Limits struct {
 // defaultConfig is what holds with nothing given.
 func defaultConfig() Config {
 	policy, gate, index, pass := relay.DefaultPolicy(), relay.DefaultGateOptions(), relay.DefaultIndexLimits(), foreman.DefaultPassLimits()
-	budget := relay.DefaultBudgetOptions()
+	budget, connections := relay.DefaultBudgetOptions(), handlers.DefaultConnectionLimits()
 	return Config{
-		Routes: map[string]RouteConfig{}, SmartProxy: defaultSmartProxy(), Switch: defaultSwitch(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
+		Sealing: Sealing{Organizations: []string{}, Recipients: []string{}}, Credentials: map[string]CredentialFiles{},
+		Routes: map[string]RouteConfig{}, Destinations: map[string]Destination{}, SmartProxy: defaultSmartProxy(), Switch: defaultSwitch(), Identity: defaultIdentity(), TLS: TLS{CRL: []string{}},
 		Listen: "127.0.0.1:8008", Organization: relay.DefaultOrganization, Organizations: []string{}, OrganizationsOff: broker.OffDrain,
 		Durability: string(broker.ModeFsync), Log: Log{Level: "info"}, Broker: Broker{Destination: relay.ForemanDestination},
-		Foreman: Foreman{AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
+		Foreman: Foreman{Reach: Reach{}.filled(false), AttemptTimeout: foreman.DefaultAttemptTimeout, Concurrency: gate.Concurrency, ProbeInterval: gate.ProbeInterval,
 			RetryPercent: budget.Percent, RetryFloor: budget.Floor,
 			Rate: gate.Rate, Burst: gate.Burst, Weights: map[string]int{}},
 		PassThrough: PassThrough{Enabled: true, Callers: []string{}, NodeTimeout: pass.NodeTimeout, Timeout: pass.Timeout, Concurrency: foreman.DefaultPassConcurrency,
@@ -163,6 +172,8 @@ func defaultConfig() Config {
 			Stale: true, StaleEntries: handlers.DefaultStaleEntries, StaleBytes: handlers.DefaultStaleBytes},
 		Rates: Rates{Senders: relay.DefaultMeters},
 		Limits: Limits{Quota: broker.DefaultQuotaBytes, DeadLetterQuota: broker.DefaultDeadQuotaBytes, MaxWaiting: broker.DefaultWaiting, MaxBody: broker.DefaultMaxBody, MaxUploads: broker.DefaultUploads, QuotaStatus: http.StatusInsufficientStorage,
+			MaxConnections: connections.Connections, MaxPerAddress: connections.PerAddress, MaxStreams: connections.Streams, MaxHeader: ByteSize(connections.MaxHeader),
+			HeaderTimeout: connections.HeaderTimeout, IdleTimeout: connections.IdleTimeout,
 			BodyTimeout: handlers.DefaultBodyTimeout, JournalWindow: broker.DefaultJournalWindow, RecordWindow: broker.DefaultRecordWindow,
 			StopTimeout: 20 * time.Second, MaxAge: policy.MaxAge, MaxAttempts: policy.MaxAttempts, FirstDelay: policy.FirstDelay,
 			SlowDelay: policy.SlowDelay, MaxDelay: policy.MaxDelay, IndexEntries: index.Entries, IndexLane: index.Lane, IndexParked: index.Parked,
@@ -216,16 +227,21 @@ func (c *Config) complete(stateName string, env func(string) string) error {
 	if c.AdminSocket == "" {
 		c.AdminSocket = filepath.Join(c.StateDir, "admin.sock")
 	}
+	for name, d := range c.Destinations {
+		c.Destinations[name] = d.filled()
+	}
 	return nil
 }
 
-// queues are the organizations' queues, default/foreman always among them.
+// queues are those of every organization for every destination, default/foreman
+// always among them.
 func (c *Config) queues() []relay.Queue {
 	var all []relay.Queue
 	for _, o := range append([]string{relay.DefaultOrganization, c.Organization}, c.Organizations...) {
-		q := relay.Queue{Organization: o, Destination: relay.ForemanDestination}
-		if !slices.Contains(all, q) {
-			all = append(all, q)
+		for _, d := range c.destinations() {
+			if q := (relay.Queue{Organization: o, Destination: d}); !slices.Contains(all, q) {
+				all = append(all, q)
+			}
 		}
 	}
 	return all
@@ -236,6 +252,12 @@ func (c *Config) gate() relay.GateOptions {
 	o, f := relay.DefaultGateOptions(), c.Foreman
 	o.Concurrency, o.ProbeInterval, o.Rate, o.Burst, o.Weights = f.Concurrency, f.ProbeInterval, f.Rate, f.Burst, f.Weights
 	return o
+}
+
+// connections are what the edge lets in.
+func (l Limits) connections() handlers.ConnectionLimits {
+	return handlers.ConnectionLimits{Connections: l.MaxConnections, PerAddress: l.MaxPerAddress, Streams: l.MaxStreams, MaxHeader: int(l.MaxHeader),
+		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout}
 }
 
 func (c *Config) policy() relay.Policy {

@@ -185,7 +185,7 @@ func TestDoctorOfCertificates(t *testing.T) {
 	require.Equal(t, levelWarn, f.Level)
 	require.Contains(t, f.What, "0644")
 
-	all := examineCertificates(Config{TLS: TLS{Cert: good, Key: goodKey, ClientCA: soon}, Broker: Broker{CA: over}, Foreman: Foreman{CA: none}}, now)
+	all := examineCertificates(Config{TLS: TLS{Cert: good, Key: goodKey, ClientCA: soon}, Broker: Broker{CA: over}, Foreman: Foreman{Reach: Reach{CA: none}}}, now)
 	require.Len(t, all, 5)
 }
 

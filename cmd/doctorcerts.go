@@ -19,13 +19,19 @@ const expiresSoon = 30 * 24 * time.Hour
 // examineCertificates looks at every certificate and key that the configuration
 // names.
 func examineCertificates(c Config, now time.Time) []finding {
+	pairs := [][3]string{{"tls", c.TLS.Cert, c.TLS.Key}, {"broker", c.Broker.Cert, c.Broker.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}}
+	authorities := [][2]string{{"tls.client_ca", c.TLS.ClientCA}, {"broker.ca", c.Broker.CA}, {"foreman.ca", c.Foreman.CA}}
+	for _, name := range c.destinations()[1:] {
+		d, key := c.Destinations[name], "destinations."+name
+		pairs, authorities = append(pairs, [3]string{key, d.Cert, d.Key}), append(authorities, [2]string{key + ".ca", d.CA})
+	}
 	var all []finding
-	for _, pair := range [][3]string{{"tls", c.TLS.Cert, c.TLS.Key}, {"broker", c.Broker.Cert, c.Broker.Key}, {"foreman", c.Foreman.Cert, c.Foreman.Key}} {
+	for _, pair := range pairs {
 		if pair[1] != "" {
 			all = append(all, examineFile(pair[0]+".cert", pair[1], now), examineKey(pair[0]+".key", pair[1], pair[2]))
 		}
 	}
-	for _, ca := range [][2]string{{"tls.client_ca", c.TLS.ClientCA}, {"broker.ca", c.Broker.CA}, {"foreman.ca", c.Foreman.CA}} {
+	for _, ca := range authorities {
 		if ca[1] != "" {
 			all = append(all, examineFile(ca[0], ca[1], now))
 		}

@@ -101,6 +101,9 @@ func examineQueue(s relay.QueueStatus) finding {
 	case s.Drain == "" && s.Pending > 0:
 		f.Level, f.What = levelWarn, fmt.Sprintf("nobody delivers its %d messages", s.Pending)
 		f.Do = "give serve --foreman-url, or start `foreman-relay drain`, and look at its log"
+		if s.Destination != relay.ForemanDestination {
+			f.Do = fmt.Sprintf("give serve destinations.%s.url, or start `foreman-relay drain --destination %s`, and look at its log", s.Destination, s.Destination)
+		}
 	case s.Drain == "":
 		f.What = "nobody delivers from it; nothing is pending"
 	case s.Breaker == "open":

@@ -15,8 +15,9 @@ import (
 )
 
 func drainCommand(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "drain", Short: "Deliver to Foreman what an edge elsewhere has stored", Args: noArgs,
-		Long: "Deliver to Foreman what an edge elsewhere has stored. It dials out to the edge's broker and needs no port of its own.",
+	c := &cobra.Command{Use: "drain", Short: "Deliver to Foreman, or to another destination, what an edge elsewhere has stored", Args: noArgs,
+		Long: "Deliver to Foreman, or to another destination, what an edge elsewhere has stored. It dials out to the edge's broker and needs no port\n" +
+			"of its own. A drain is for one destination: the one that its certificate names.",
 		Example: "  foreman-relay drain --broker tls://edge.example.com:4223 --broker-ca pki/ca.crt --broker-cert pki/drain.crt --broker-key pki/drain.key" +
 			" --foreman-url https://foreman.example.com"}
 	addSettings(c.Flags(), drainSettings())
@@ -53,29 +54,35 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 	if err != nil {
 		return err
 	}
-	client, err := newForeman(c)
+	to, err := c.outletOf(c.Broker.Destination)
 	if err != nil {
 		return err
 	}
 	channel, err := broker.Dial(broker.DialOptions{URL: c.Broker.URL, Destination: c.Broker.Destination, CAFile: c.Broker.CA,
-		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, Log: log})
+		CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, CRLFile: c.Broker.CRL, Log: log})
 	if err != nil {
 		return usage(err)
 	}
-	stop.push("channel", time.Second, func(context.Context) { channel.Close() })
 	registry := prometheus.NewRegistry()
+	all, err := newDrainers(c, instance, newDrainMetrics(registry, []string{to.name}), log)
+	if err != nil {
+		channel.Close()
+		return err
+	}
+	all.add(to, channel)
+	end := all.start()
+	stop.push("drain", c.Limits.StopTimeout+cutOff, func(context.Context) { end() })
+	silence, err := all.all[0].servePasses(c)
+	if err != nil {
+		return err
+	}
+	stop.push("passing on", time.Second, func(context.Context) { silence() })
 	endSwitch, err := startSwitch(c, channel, newSwitchMetrics(registry), log)
 	if err != nil {
 		return err
 	}
-	stop.push("switch", time.Second, func(context.Context) { endSwitch() })
-	drainer, err := newDrainer(c, client, channel, instance, newDrainMetrics(registry), log)
-	if err != nil {
-		return err
-	}
-	end := drainer.start()
-	stop.push("drain", c.Limits.StopTimeout+cutOff, func(context.Context) { end() })
-	announce(c.Log, log, stderr, fmt.Sprintf("foreman-relay %s drains %s to %s as %s, state in %s", Version(), c.Broker.URL, c.Foreman.URL, instance, c.StateDir),
+	stop.push("switch", time.Second, func(context.Context) { endSwitch() }) // before its channel is closed
+	announce(c.Log, log, stderr, fmt.Sprintf("foreman-relay %s drains %s to %s as %s, state in %s", Version(), c.Broker.URL, addresses([]outlet{to}), instance, c.StateDir),
 		map[string]any{"broker": c.Broker.URL, "foreman": c.Foreman.URL, "instance": instance, "state_dir": c.StateDir})
 	<-ctx.Done()
 	log.Info().Msg("stopping")
@@ -85,11 +92,23 @@ func Drain(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 func (c *Config) checkDrain() error {
 	var problems []error
 	for _, need := range [][2]string{{"broker", c.Broker.URL}, {"broker-ca", c.Broker.CA}, {"broker-cert", c.Broker.Cert},
-		{"broker-key", c.Broker.Key}, {"foreman-url", c.Foreman.URL}} {
+		{"broker-key", c.Broker.Key}} {
 		if need[1] == "" {
 			problems = append(problems, fmt.Errorf("a drain needs --%s", need[0]))
 		}
 	}
-	problems = append(problems, broker.CheckQueue(relay.Queue{Organization: relay.DefaultOrganization, Destination: c.Broker.Destination}))
-	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkLimits(), c.checkRoutes(), c.Switch.check(), c.checkDrainSwitch())...))
+	problems = append(problems, c.checkDrainsTo(), broker.CheckQueue(relay.Queue{Organization: relay.DefaultOrganization, Destination: c.Broker.Destination}))
+	return usage(errors.Join(append(problems, c.checkPairs(), c.checkFiles(), c.checkChoices(), c.checkDestinations(), c.checkLimits(), c.checkRoutes(), c.Switch.check(), c.checkDrainSwitch())...))
+}
+
+// checkDrainsTo: the one destination of a drain has an address.
+func (c *Config) checkDrainsTo() error {
+	name := c.Broker.Destination
+	switch {
+	case name == relay.ForemanDestination && c.Foreman.URL == "":
+		return errors.New("a drain needs --foreman-url")
+	case name != relay.ForemanDestination && c.Destinations[name].URL == "":
+		return fmt.Errorf("a drain for %q needs destinations.%s.url in its configuration: that is where it delivers to", name, name)
+	}
+	return nil
 }

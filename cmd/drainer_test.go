@@ -16,7 +16,7 @@ import (
 // besides; what is not sent again is none.
 func TestAttemptsAreToldApartInTheMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := newDrainMetrics(registry)
+	m := newDrainMetrics(registry, []string{relay.ForemanDestination})
 	q := relay.Queue{Organization: relay.DefaultOrganization, Destination: relay.ForemanDestination}
 	for _, a := range []relay.AttemptReport{
 		{Queue: q, Result: relay.Result{Class: relay.ClassDelivered}, Outcome: relay.Outcome{State: relay.Delivered}},

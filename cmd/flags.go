@@ -52,6 +52,7 @@ func serveSettings() []setting {
 		{"broker-cert", "FILE", "certificate of that listener", func(c *Config) any { return &c.Broker.Cert }},
 		{"broker-key", "FILE", "its key", func(c *Config) any { return &c.Broker.Key }},
 		{"broker-client-ca", "FILE", "CA of the drains' certificates", func(c *Config) any { return &c.Broker.CA }},
+		{"broker-crl", "FILE", "which of that CA's certificates are revoked", func(c *Config) any { return &c.Broker.CRL }},
 		formatSetting, levelSetting,
 	}, foremanSettings)
 }
@@ -64,6 +65,7 @@ func drainSettings() []setting {
 		{"broker-ca", "FILE", "CA of the edge's certificate", func(c *Config) any { return &c.Broker.CA }},
 		{"broker-cert", "FILE", "certificate of this drain", func(c *Config) any { return &c.Broker.Cert }},
 		{"broker-key", "FILE", "its key", func(c *Config) any { return &c.Broker.Key }},
+		{"broker-crl", "FILE", "which of that CA's certificates are revoked", func(c *Config) any { return &c.Broker.CRL }},
 		{"destination", "NAME", "what to drain for, as the certificate says", func(c *Config) any { return &c.Broker.Destination }},
 		formatSetting, levelSetting,
 	}, foremanSettings)

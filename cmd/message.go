@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,6 +80,7 @@ func messageListing() listing[relay.MessageSummary] {
 		{header: "NOT BEFORE", cell: func(m relay.MessageSummary) any { return orDash(when(m.NotBefore)) }, wide: true},
 		{header: "EXPIRES", cell: func(m relay.MessageSummary) any { return orDash(when(m.Expires)) }, wide: true},
 		{header: "PRIORITY", cell: func(m relay.MessageSummary) any { return priority(m.Urgent) }, wide: true},
+		{header: "SEALED TO", cell: func(m relay.MessageSummary) any { return orDash(m.SealedTo) }, wide: true},
 	}}
 }
 
@@ -110,7 +112,7 @@ func printMessage(out *printer, s relay.MessageStatus) error {
 		journal = "no, settled and trimmed"
 	}
 	err := fields(out, s, s.ID, "id", s.ID, "queue", s.Organization+"/"+s.Destination, "state", stateCell(s.State), "reason", s.Reason, "route", s.Route,
-		"host", s.Lane, "key", fmt.Sprintf("%q", s.Key), "accepted", when(s.AcceptedAt), "sequence", s.Sequence, "bytes", s.Bytes, "sha256", s.Digest,
+		"host", s.Lane, "key", fmt.Sprintf("%q", s.Key), "accepted", when(s.AcceptedAt), "sequence", s.Sequence, "bytes", s.Bytes, "sha256", s.Digest, "sealed", sealedCell(s),
 		"durability", s.Durability, "priority", priority(s.Urgent), "not before", when(s.NotBefore), "expires", when(s.Expires),
 		"attempts", attemptsOf(s), "next attempt", when(s.NextAttempt), "replayed from", s.ReplayedFrom, "sender", s.Sender,
 		"replaced by", s.ReplacedBy, "in the journal", journal)
@@ -118,6 +120,21 @@ func printMessage(out *printer, s relay.MessageStatus) error {
 		return err
 	}
 	return list(out, s.Events, eventListing())
+}
+
+// sealedCell says what of a message only a drain can read.
+func sealedCell(s relay.MessageStatus) string {
+	var what []string
+	if s.Encryption != "" {
+		what = append(what, "body")
+	}
+	if s.Credentials != "" {
+		what = append(what, "credentials")
+	}
+	if what == nil {
+		return ""
+	}
+	return strings.Join(what, " and ") + ", to key " + s.SealedTo
 }
 
 // attemptsOf counts the attempts that count, and tells those apart of which

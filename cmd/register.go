@@ -81,7 +81,9 @@ func (p *program) foremanAPI(c *cobra.Command, config Config, file string) (api 
 		return nil, nil, usage(err)
 	}
 	timeout, _ := c.Flags().GetDuration("timeout") // registered by outputFlags
-	client, err := foreman.New(foreman.Options{URL: config.Foreman.URL, CAFile: config.Foreman.CA, AttemptTimeout: timeout, UserAgent: "foreman-relay/" + Version()})
+	o := config.Foreman.options(timeout, 1)
+	o.CertFile, o.KeyFile = "", "" // the user counts, and the file of a key may be another user's
+	client, err := foreman.New(foreman.Options{Options: o})
 	if err != nil {
 		return nil, nil, usage(err)
 	}

@@ -238,7 +238,7 @@ func TestWrongRegisterCalls(t *testing.T) {
 		"half a user":          {"http://127.0.0.1:1", "http://127.0.0.1:1", "", []string{"FOREMAN_USERNAME=admin"}, "FOREMAN_USERNAME and FOREMAN_PASSWORD: a user of Foreman needs both"},
 		"for everybody":        {"http://127.0.0.1:1", "http://127.0.0.1:1", file("admin:sesame", 0o644), nil, "chmod o="},
 		"no colon":             {"http://127.0.0.1:1", "http://127.0.0.1:1", file("sesame", 0o600), nil, "must hold one line, LOGIN:PASSWORD"},
-		"two lines":            {"http://127.0.0.1:1", "http://127.0.0.1:1", file("admin:sesame\nsesame", 0o600), nil, "one line each"},
+		"two lines":            {"http://127.0.0.1:1", "http://127.0.0.1:1", file("admin:sesame\nsesame", 0o600), nil, "must hold one line"},
 		"no file":              {"http://127.0.0.1:1", "http://127.0.0.1:1", "/nowhere/user", nil, "credentials: open /nowhere/user"},
 		"without TLS":          {"http://foreman.example.com", "http://127.0.0.1:1", good, nil, "a password is not sent without TLS"},
 		"localhost look-alike": {"http://localhost.example.com", "http://127.0.0.1:1", good, nil, "a password is not sent without TLS"},

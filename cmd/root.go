@@ -49,7 +49,7 @@ func (p *program) root() *cobra.Command {
 		return usage(fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath()))
 	})
 	root.AddCommand(serveCommand(p), drainCommand(p), queueCommand(p), messageCommand(p), dlqCommand(p), enqueueCommand(p), importCommand(p), auditCommand(p), orgCommand(p),
-		doctorCommand(p), registerCommand(p), handshakeCommand(p), configCommand(p), pkiCommand(p), completionCommand(p), versionCommand(p))
+		doctorCommand(p), registerCommand(p), handshakeCommand(p), keysCommand(p), configCommand(p), pkiCommand(p), completionCommand(p), versionCommand(p))
 	return root
 }
 

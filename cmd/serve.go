@@ -54,8 +54,9 @@ type server struct {
 	registry *prometheus.Registry
 	broker   *broker.Broker
 	edge     *handlers.Edge
+	outlets  []outlet        // what is delivered to from here
 	foreman  *foreman.Client // nil: delivered elsewhere
-	drain    *relay.Drain    // nil: as above
+	drain    *relay.Drain    // Foreman's; nil: as above
 	listener net.Listener
 	proxyLog *handlers.ProxyLog
 
@@ -74,17 +75,15 @@ func Serve(ctx context.Context, c Config, env func(string) string, stderr io.Wri
 		return err
 	}
 	s := &server{config: c, log: newLog(c.Log, stderr), registry: prometheus.NewRegistry(), proxyLog: handlers.NewProxyLog(time.Now), failed: make(chan error, 4)}
-	if c.Foreman.URL != "" { // a wrong one is told before anything is made
-		var err error
-		if s.foreman, err = newForeman(c); err != nil {
-			return err
-		}
+	var err error
+	if s.outlets, s.foreman, err = c.outlets(); err != nil { // a wrong one is told before anything is made
+		return err
 	}
 	s.stop.log = s.log
 	defer s.stop.stop()
 	// The edge comes last, so that it stops first: nothing new is taken while
 	// the drain settles what is in flight.
-	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.openHandshake, s.makeEdge, s.serveAdmin, s.startDrain, s.serveEdge} {
+	for _, start := range []func(context.Context) error{s.listen, s.openBroker, s.openHandshake, s.makeEdge, s.serveAdmin, s.startDrain, s.startSwitch, s.serveEdge} {
 		if err := start(ctx); err != nil {
 			return err
 		}
@@ -128,7 +127,7 @@ func (s *server) openBroker(ctx context.Context) error {
 		Routes: c.routes(), Buried: s.proxyLog.Buried,
 		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Switch: c.switchOptions(), Log: s.log}
 	if c.Broker.Listen != "" {
-		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA}
+		o.Listen = &broker.ListenOptions{Address: c.Broker.Listen, CertFile: c.Broker.Cert, KeyFile: c.Broker.Key, ClientCAFile: c.Broker.CA, CRLFile: c.Broker.CRL}
 	}
 	if s.broker, err = broker.Open(ctx, o); err != nil {
 		return err
@@ -146,7 +145,7 @@ func (s *server) makeEdge(context.Context) error {
 		return err
 	}
 	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
-		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Handshaker: s.handshaker, Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Now: time.Now, Metrics: metrics, Log: s.log})
+		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Handshaker: s.handshaker, Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }
 
@@ -156,7 +155,8 @@ func (s *server) serveEdge(context.Context) error {
 		config = s.certificates.TLS()
 		s.watchCertificates()
 	}
-	s.serveHTTP("edge", handlers.NewServer(s.edge, config, s.log), s.listener, s.edge.Refuse)
+	connections := s.config.Limits.connections()
+	s.serveHTTP("edge", connections.Server(s.edge, config, s.log), connections.Listener(s.listener, s.registry), s.edge.Refuse)
 	return nil
 }
 
@@ -198,39 +198,32 @@ func (s *server) serveAdmin(ctx context.Context) error {
 	return nil
 }
 
+// startDrain starts a drain for every destination that is delivered to from here.
 func (s *server) startDrain(context.Context) error {
-	metrics, switching := newDrainMetrics(s.registry), newSwitchMetrics(s.registry)
-	if s.foreman == nil {
+	metrics := newDrainMetrics(s.registry, s.config.destinations())
+	if len(s.outlets) == 0 {
 		return nil
 	}
 	instance, err := instanceOf(s.config.StateDir)
 	if err != nil {
 		return err
 	}
-	channel, err := s.broker.Connect(relay.ForemanDestination)
+	all, err := newDrainers(s.config, instance, metrics, s.log)
 	if err != nil {
 		return err
 	}
-	endSwitch, err := startSwitch(s.config, channel, switching, s.log)
-	if err != nil {
-		channel.Close()
-		return err
+	for _, o := range s.outlets {
+		channel, err := s.broker.Connect(o.name)
+		if err != nil {
+			all.close()
+			return err
+		}
+		if drain := all.add(o, channel); o.name == relay.ForemanDestination {
+			s.drain = drain
+		}
 	}
-	drainer, err := newDrainer(s.config, s.foreman, channel, instance, metrics, s.log)
-	if err != nil {
-		endSwitch()
-		channel.Close()
-		return err
-	}
-	s.drain = drainer.drain
-	stop := drainer.start()
-	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) {
-		stop()
-		channel.Close()
-	})
-	if s.config.Switch.By == switchForeman {
-		s.stop.push("switch", time.Second, func(context.Context) { endSwitch() }) // before its channel is closed
-	}
+	stop := all.start()
+	s.stop.push("drain", s.config.Limits.StopTimeout+cutOff, func(context.Context) { stop() })
 	return nil
 }
 
@@ -246,8 +239,8 @@ func (s *server) url() string {
 func (s *server) announce(stderr io.Writer) {
 	d := s.broker.Durability()
 	to := "nowhere yet (give --foreman-url, or run `foreman-relay drain`)"
-	if s.config.Foreman.URL != "" {
-		to = s.config.Foreman.URL
+	if len(s.outlets) > 0 {
+		to = addresses(s.outlets)
 	}
 	if d.Remedy != "" {
 		d.Reason += "; " + d.Remedy

@@ -224,7 +224,7 @@ func TestMetricsAreThereFromTheStart(t *testing.T) {
 	text := startServe(t).metrics()
 	for _, family := range []string{"foreman_relay_attempts_total", "foreman_relay_attempt_duration_seconds", "foreman_relay_retries_held", "foreman_relay_disk_low", "foreman_relay_store_broken",
 		"foreman_relay_concurrency_limit", "foreman_relay_attempts_in_flight", "foreman_relay_queues_waiting", "foreman_relay_rate_limit",
-		"foreman_relay_throttled_seconds", "foreman_relay_throttled_total", "foreman_relay_breaker_state", "go_goroutines", "process_start_time_seconds"} {
+		"foreman_relay_connections", "foreman_relay_connections_refused_total", "foreman_relay_throttled_seconds", "foreman_relay_throttled_total", "foreman_relay_breaker_state", "go_goroutines", "process_start_time_seconds"} {
 		require.Contains(t, text, "# TYPE "+family+" ", "without a drain too")
 	}
 }
@@ -235,6 +235,31 @@ func TestTheRateIsConfigured(t *testing.T) {
 	text := p.metrics()
 	require.Contains(t, text, "foreman_relay_concurrency_limit{destination=\"foreman\"} 1\n")
 	require.Contains(t, text, "foreman_relay_rate_limit{destination=\"foreman\"} 0.5\n")
+}
+
+// The bounds are the configured ones; the admin socket has none of them.
+func TestTheConnectionsAreBoundAsConfigured(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "limits: {max_connections: 2, max_per_address: 1, header_timeout: 1m}\n"))
+	dial := func(from string) net.Conn {
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", strings.TrimPrefix(p.start["url"], "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() }) // it may be closed
+		require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+		return c
+	}
+	closed := func(c net.Conn) {
+		_, err := c.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	}
+	dial("127.0.0.1")
+	closed(dial("127.0.0.1"))
+	dial("127.0.0.2")
+	closed(dial("127.0.0.3"))
+	text := p.metrics()
+	for _, want := range []string{"foreman_relay_connections 2\n", `foreman_relay_connections_refused_total{why="address"} 1`, `foreman_relay_connections_refused_total{why="total"} 1`} {
+		require.Contains(t, text, want)
+	}
 }
 
 func (p *process) metrics() string {

@@ -46,7 +46,7 @@ func configCommand(p *program) *cobra.Command {
 }
 
 // effective is the configuration that `serve` would use with the same flags.
-// The URL of Foreman is checked here too: it must hold no password.
+// The destinations' URLs are checked here too: they must hold no password.
 func (p *program) effective(c *cobra.Command) (Config, error) {
 	config, err := loadConfig(c, serveSettings(), p.env)
 	if err != nil {
@@ -58,14 +58,11 @@ func (p *program) effective(c *cobra.Command) (Config, error) {
 	if err := config.check(); err != nil {
 		return config, err
 	}
-	if config.Foreman.URL != "" {
-		client, err := newForeman(config)
-		if err != nil {
-			return config, err
-		}
-		client.Close()
+	all, _, err := config.outlets()
+	for _, o := range all {
+		o.close()
 	}
-	return config, nil
+	return config, err
 }
 
 func versionCommand(p *program) *cobra.Command {

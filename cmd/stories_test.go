@@ -109,7 +109,7 @@ func TestTheStoryOfMessages(t *testing.T) {
 	require.Equal(t, "delivered", shown["state"])
 	out, _, _ = p.ask("message", "ls", "-o", "wide", "--color", "always")
 	require.Contains(t, out, "\x1b[31mdead\x1b[0m")
-	require.Regexp(t, ` REASON +NOT BEFORE +EXPIRES +PRIORITY\n`, out)
+	require.Regexp(t, ` REASON +NOT BEFORE +EXPIRES +PRIORITY +SEALED TO\n`, out)
 }
 
 func TestTheStoryOfDeadLetters(t *testing.T) {

@@ -37,9 +37,9 @@ func flagsOf(c *cobra.Command) []string {
 // Scripts rely on these names: one that goes is a break.
 func TestSurface(t *testing.T) {
 	foreman := []string{"attempt-timeout", "concurrency", "foreman-ca", "foreman-cert", "foreman-key", "foreman-url"}
-	serve := slices.Concat(foreman, []string{"admin-socket", "broker-cert", "broker-client-ca", "broker-key", "broker-listen", "config", "durability",
+	serve := slices.Concat(foreman, []string{"admin-socket", "broker-cert", "broker-client-ca", "broker-crl", "broker-key", "broker-listen", "config", "durability",
 		"listen", "log-format", "log-level", "organization", "state-dir", "tls-cert", "tls-client-auth", "tls-client-ca", "tls-crl", "tls-key"})
-	drain := slices.Concat(foreman, []string{"broker", "broker-ca", "broker-cert", "broker-key", "config", "destination", "log-format", "log-level", "state-dir"})
+	drain := slices.Concat(foreman, []string{"broker", "broker-ca", "broker-cert", "broker-crl", "broker-key", "config", "destination", "log-format", "log-level", "state-dir"})
 	operator := func(more ...string) []string {
 		return append(more, "admin-socket", "color", "no-headers", "output", "quiet", "timeout")
 	}
@@ -54,6 +54,8 @@ func TestSurface(t *testing.T) {
 		"message ls": operator("queue", "state", "route", "host", "since", "limit"), "message show": operator(), "message why": operator(),
 		"dlq ls": letters(), "dlq show": operator("body"), "dlq discard": letters("dry-run", "yes"),
 		"dlq replay": letters("dry-run", "yes", "rate", "set", "set-header"), "dlq top": letters(), "dlq export": letters(), "dlq import": operator(),
+		"keys ls":     {"color", "config", "no-headers", "output", "quiet", "state-dir", "timeout"},
+		"keys rotate": {"config", "state-dir"}, "keys export": {"config", "secret", "state-dir", "yes"},
 		"org ls": operator(), "org show": operator(), "org enable": operator("create"), "org disable": operator("why"),
 		"org quota": operator("bytes", "messages", "message-bytes", "rate", "burst", "sender-rate", "sender-burst", "weight", "sealed"),
 		"audit":     operator("queue", "since"), "completion": nil,

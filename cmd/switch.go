@@ -97,7 +97,9 @@ func startSwitch(c Config, channel *broker.Channel, metrics *switchMetrics, log 
 	if err != nil {
 		return nil, usage(err)
 	}
-	client, err := foreman.New(foreman.Options{URL: c.Foreman.URL, CAFile: c.Foreman.CA, AttemptTimeout: c.Foreman.AttemptTimeout, UserAgent: "foreman-relay/" + Version()})
+	o := c.Foreman.options(c.Foreman.AttemptTimeout, 1)
+	o.CertFile, o.KeyFile = "", "" // the user counts
+	client, err := foreman.New(foreman.Options{Options: o})
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -118,6 +120,28 @@ func startSwitch(c Config, channel *broker.Channel, metrics *switchMetrics, log 
 		<-done
 		client.Close()
 	}, nil
+}
+
+// startSwitch starts the reader of a `serve` that delivers to Foreman itself.
+func (s *server) startSwitch(context.Context) error {
+	metrics := newSwitchMetrics(s.registry)
+	if s.foreman == nil || s.config.Switch.By != switchForeman {
+		return nil
+	}
+	channel, err := s.broker.Connect(relay.ForemanDestination)
+	if err != nil {
+		return err
+	}
+	end, err := startSwitch(s.config, channel, metrics, s.log)
+	if err != nil {
+		channel.Close()
+		return err
+	}
+	s.stop.push("switch", time.Second, func(context.Context) {
+		end()
+		channel.Close()
+	})
+	return nil
 }
 
 func (r *switchReader) run(ctx context.Context) {

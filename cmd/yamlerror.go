@@ -27,7 +27,7 @@ func yamlError(path string, err error) error {
 func nearestKey(unknown string) string {
 	parent, name := splitKey(unknown)
 	best, least := "", -1
-	for _, key := range yamlKeys(reflect.TypeFor[Config](), "") {
+	for _, key := range yamlKeys(reflect.TypeFor[Config](), "", own(parent)) {
 		itsParent, itsName := splitKey(key)
 		d := distance(name, itsName)
 		if d > max(1, min(2, len(itsName)/2)) {
@@ -49,20 +49,30 @@ func splitKey(key string) (parent, name string) {
 	return key[:max(i, 0)], key[i+1:]
 }
 
-// yamlKeys are all keys of a configuration, those within others dotted.
-func yamlKeys(t reflect.Type, parent string) []string {
+// own is the name that an operator has given, in a key that holds one.
+func own(parent string) string {
+	_, name, _ := strings.Cut(parent, ".")
+	return name
+}
+
+// yamlKeys are all keys of a configuration, those within others dotted. Where
+// the operator chooses a name it is own.
+func yamlKeys(t reflect.Type, parent, own string) []string {
 	var keys []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for _, f := range yamlFields(t) {
 		key := dotted(parent, yamlName(f))
 		keys = append(keys, key)
 		switch kind := f.Type.Kind(); {
 		case kind == reflect.Struct:
-			keys = append(keys, yamlKeys(f.Type, key)...)
-		case kind == reflect.Map && f.Type.Elem().Kind() == reflect.Struct: // else its keys are the operator's own
+			keys = append(keys, yamlKeys(f.Type, key, own)...)
+		case f.Type == reflect.TypeFor[map[string]RouteConfig]():
 			for _, name := range knownRoutes() {
-				keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, name))...)
+				keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, name), own)...)
 			}
+		case f.Type == reflect.TypeFor[map[string]Destination]():
+			keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, own), own)...)
+		case f.Type == reflect.TypeFor[map[string]CredentialFiles]():
+			keys = append(keys, yamlKeys(f.Type.Elem(), dotted(key, own), own)...)
 		}
 	}
 	return keys

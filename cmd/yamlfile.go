@@ -64,7 +64,7 @@ func (c *yamlCheck) value(n ast.Node, t reflect.Type, key string) {
 	case reflect.Slice:
 		c.sequence(n, t, key)
 	case reflect.Map:
-		if t.Elem().Kind() == reflect.Struct {
+		if t.Elem() == reflect.TypeFor[RouteConfig]() {
 			c.routes(n, t.Elem(), key)
 		} else {
 			c.table(n, t, key)
@@ -175,12 +175,25 @@ func (c *yamlCheck) scalar(n ast.Node, t reflect.Type, key string) {
 
 // fieldOf finds the field that a key of the file sets.
 func fieldOf(t reflect.Type, name string) (reflect.StructField, bool) {
-	for i := range t.NumField() {
-		if f := t.Field(i); yamlName(f) == name {
+	for _, f := range yamlFields(t) {
+		if yamlName(f) == name {
 			return f, true
 		}
 	}
 	return reflect.StructField{}, false
+}
+
+// yamlFields are the fields of a mapping, those of embedded ones among them.
+func yamlFields(t reflect.Type) []reflect.StructField {
+	var all []reflect.StructField
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous {
+			all = append(all, yamlFields(f.Type)...)
+		} else {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 func yamlName(f reflect.StructField) string {

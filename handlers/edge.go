@@ -41,6 +41,7 @@ type EdgeOptions struct {
 	Now          relay.Clock
 	Metrics      *Metrics
 	Log          zerolog.Logger
+	Sealer       relay.Sealer   // nil: nothing is sealed, and no credentials are taken
 	AccessLevel  *zerolog.Level // of the line that each request is; nil: info
 }
 
@@ -140,6 +141,9 @@ func (e *Edge) hostFacing(r relay.Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		who, err := e.speaker(c, r.Anonymous)
 		if err != nil {
+			return err
+		}
+		if err := noCredentials(c.Request().Header); err != nil {
 			return err
 		}
 		m := &relay.Message{Queue: relay.Queue{Organization: who.Organization, Destination: r.Destination}, Path: c.Request().URL.RequestURI()}
@@ -245,11 +249,14 @@ func (e *Edge) take(c echo.Context, who speaker, r relay.Route, m *relay.Message
 	if err != nil {
 		return err
 	}
-	if err := e.identify(m, r, view, req.Header); err != nil {
+	if err := e.identify(m, r, view, req); err != nil {
 		return err
 	}
 	hosts, err := e.maySpeakFor(who, r, view, m)
 	if err != nil {
+		return err
+	}
+	if err := e.seal(m, req); err != nil {
 		return err
 	}
 	receipt, err := e.accept(c, r, m)
@@ -262,7 +269,8 @@ func (e *Edge) take(c echo.Context, who speaker, r relay.Route, m *relay.Message
 }
 
 // identify finds lane, kind and key, and from them the message's id.
-func (e *Edge) identify(m *relay.Message, r relay.Route, view relay.Request, h http.Header) (err error) {
+func (e *Edge) identify(m *relay.Message, r relay.Route, view relay.Request, req *http.Request) (err error) {
+	h := req.Header
 	if m.Lane, err = laneOf(r.Lane, view, h); err != nil {
 		return err
 	}
@@ -271,7 +279,9 @@ func (e *Edge) identify(m *relay.Message, r relay.Route, view relay.Request, h h
 		return err
 	}
 	if m.Key == "" {
-		m.Key, _ = r.Key.Derive(view) // none where the route has none
+		if m.Key, err = e.derivedKey(req.Context(), m, r, view); err != nil {
+			return err
+		}
 	}
 	m.ID = relay.FreshID(m.Queue)
 	if m.Key != "" {

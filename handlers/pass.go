@@ -303,8 +303,7 @@ func passPath(c echo.Context, p relay.Pass) (string, error) {
 func passHeader(c echo.Context, p relay.Pass) http.Header {
 	kept := http.Header{}
 	for name, values := range c.Request().Header {
-		switch {
-		case name == "Accept", name == "Content-Type", strings.HasPrefix(name, "X-Rhn-"), name == "Authorization" && p.Credentials:
+		if p.Carries(name) {
 			kept[name] = values
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 	standin "github.com/theforeman/foreman-relay/test/foreman"
 )
 
@@ -51,7 +52,7 @@ func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
 	if change != nil {
 		change(&setup)
 	}
-	client, err := foreman.New(foreman.Options{URL: setup.url, UserAgent: "test/1", PassConcurrency: setup.concurrency})
+	client, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: setup.url, UserAgent: "test/1"}, PassConcurrency: setup.concurrency})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	o := setup.options

@@ -2,25 +2,15 @@ package handlers
 
 import (
 	"crypto/tls"
-	"log"
 	"net/http"
-	"time"
 
 	"github.com/rs/zerolog"
 )
 
-// Limits of the HTTP servers.
-const (
-	readHeaderTimeout = 10 * time.Second
-	writeTimeout      = 2 * time.Minute
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 32 << 10
-)
-
-// NewServer is an HTTP server with the limits of an edge.
+// NewServer is an HTTP server with the limits of an edge where nothing is
+// configured.
 func NewServer(h http.Handler, config *tls.Config, l zerolog.Logger) *http.Server {
-	return &http.Server{Handler: h, TLSConfig: config, ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: log.New(debugWriter{l}, "", 0)}
+	return DefaultConnectionLimits().Server(h, config, l)
 }
 
 // debugWriter takes the server's own complaints (handshakes that fail, say).

@@ -20,6 +20,25 @@ const MaxInline = 1 << 20
 // all of it is there. It will not get better.
 var ErrDamaged = errors.New("the stored body is damaged")
 
+// Unreadable says whether a body will not get better.
+func Unreadable(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrUndecryptable)
+}
+
+// UnreadBody judges an attempt whose body could not be read: what is damaged, or
+// cannot be decrypted, stays so and is buried. Else the attempt does not count,
+// unless the destination turns out to be away anyway.
+func UnreadBody(err error) Result {
+	detail := Excerpt([]byte(err.Error()))
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return Result{Class: ClassRejected, Reason: ReasonDamaged, Detail: detail}
+	case errors.Is(err, ErrUndecryptable):
+		return Result{Class: ClassRejected, Reason: ReasonUndecryptable, Detail: detail}
+	}
+	return Result{Class: ClassUnavailable, Confirmed: ClassOutage, Reason: ReasonUnavailable, Detail: detail}
+}
+
 // Length is the size of the body, in bytes; -1 where it has yet to come.
 func (m *Message) Length() int64 {
 	if m.Object != "" || m.Open != nil {

@@ -112,6 +112,9 @@ func ClassifyError(a Answer) Result {
 func RedirectText(a Answer) string {
 	text := fmt.Sprintf("answered %d", a.Status)
 	if to := a.Header.Get("Location"); to != "" {
+		if i := strings.IndexAny(to, "?#"); i >= 0 { // what follows may be a token
+			to = to[:i] + "?…"
+		}
 		text += " to " + to
 	}
 	return plain(text + "; redirects are not followed: configure the address that answers itself")
@@ -164,11 +167,18 @@ func certificateProblem(err error) string {
 		return "the server's certificate has expired or is not valid yet: renew it, or set the clock"
 	case errors.As(err, &invalid), errors.As(err, &other):
 		return "the server's certificate was not accepted: " + err.Error()
-	case errors.As(err, &remote) && remote.Op == "remote error" && slices.Contains(certificateAlerts[:], remote.Err.Error()):
+	case CertificateRefused(err) && errors.As(err, &remote):
 		return fmt.Sprintf("the server refused the TLS connection (%s): configure a client certificate that it accepts",
 			strings.TrimPrefix(remote.Err.Error(), "tls: "))
 	}
 	return ""
+}
+
+// CertificateRefused says whether the other side did not take our certificate, or
+// wants one: the other certificate problems are ours to see, with theirs.
+func CertificateRefused(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error" && slices.Contains(certificateAlerts[:], remote.Err.Error())
 }
 
 // certificateAlerts are the TLS alerts by which a server refuses our

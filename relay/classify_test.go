@@ -83,6 +83,8 @@ func TestRedirectText(t *testing.T) {
 	a := Answer{Status: 301, Header: http.Header{"Location": {"https://user:secret@elsewhere.example.com/\x1b[31m"}}}
 	require.Equal(t, "answered 301 to https://elsewhere.example.com/.[31m; redirects are not followed: configure the address that answers itself",
 		RedirectText(a))
+	a.Header.Set("Location", "https://elsewhere.example.com/login?token=secret#secret")
+	require.Contains(t, RedirectText(a), "to https://elsewhere.example.com/login?…; ")
 	a.Header.Set("Location", strings.Repeat("é", 10000))
 	require.LessOrEqual(t, len(RedirectText(a)), MaxDetail)
 }

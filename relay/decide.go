@@ -25,8 +25,8 @@ func Decide(p Policy, a Attempt, r Result, now time.Time, jitter float64) Outcom
 	case ClassAlready:
 		return Outcome{State: Delivered, Reason: ReasonAlreadyThere, Counted: true}
 	case ClassRejected:
-		if r.Reason == ReasonDamaged {
-			return Outcome{State: Dead, Reason: ReasonDamaged, Counted: true}
+		if r.Reason == ReasonDamaged || r.Reason == ReasonUndecryptable {
+			return Outcome{State: Dead, Reason: r.Reason, Counted: true}
 		}
 		return p.poisoned(orReason(r.Reason, ReasonRejected), now)
 	}

@@ -25,8 +25,8 @@ type Registrar interface {
 	Lease(ctx context.Context, r LeaseRequest) (LeaseReply, error)
 }
 
-// DrainOptions make a Drain; all fields but Observe, Jitter, Nudged, Deliveries and
-// Knows are needed.
+// DrainOptions make a Drain; all fields but Observe, Jitter, Nudged, Deliveries,
+// Recipients and Knows are needed.
 type DrainOptions struct {
 	Instance       string        // of this drain on this machine; its lock is held
 	Session        string        // of this process run
@@ -46,7 +46,9 @@ type DrainOptions struct {
 	// Nudged asks for a renewal at once: the edge has news. nil: renewals come
 	// in their own time.
 	Nudged <-chan struct{}
-	Budget *Budget // of retries, over all queues; nil: no bound
+	// Recipients are the public keys of this drain as they are now; nil: it has none.
+	Recipients func() []string
+	Budget     *Budget // of retries, over all queues; nil: no bound
 	// Deliveries is the drain's own record of its deliveries, of all queues; nil:
 	// none is kept.
 	Deliveries Deliveries
@@ -180,6 +182,9 @@ func (d *Drain) request() LeaseRequest {
 		Breaker: d.Gate.State(), Queues: make(map[string]DrainStatus, len(d.posts)), Edge: d.edge, Answer: d.heard}
 	if since, why := d.Gate.Down(); !since.IsZero() {
 		r.Down, r.DownFor = why, time.Since(since)
+	}
+	if d.Recipients != nil {
+		r.Recipients = d.Recipients()
 	}
 	for token, p := range d.posts {
 		status := p.worker.Status()

@@ -80,6 +80,9 @@ func (e Edit) setBody(m *Message, r Route) error {
 	if len(e.Set) == 0 {
 		return nil
 	}
+	if m.Encryption != "" {
+		return Refuse(CodeInvalid, "the body is sealed: no value can be set in it here")
+	}
 	if m.ContentEncoding != "" {
 		return Refuse(CodeInvalid, "the body is encoded (%s): no value can be set in it", m.ContentEncoding)
 	}

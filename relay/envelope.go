@@ -11,10 +11,13 @@ import (
 
 // EnvelopeVersion is written into every message; a reader refuses what it does
 // not know instead of guessing. One whose body is stored in pieces has a version of
-// its own: who does not know of pieces would deliver an empty body.
+// its own: who does not know of pieces would deliver an empty body. So has one of
+// which something is sealed: who cannot open it would deliver what nobody can read,
+// or with credentials that are not its sender's.
 const (
 	EnvelopeVersion  = 1
 	envelopeOfObject = 2
+	envelopeOfSealed = 3 // in pieces or not
 )
 
 // MaxEnvelopeValue bounds each envelope value, in bytes as stored.
@@ -47,6 +50,10 @@ const (
 	hdrKind            = "Relay-Kind"
 	hdrOrigin          = "Relay-Origin"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
+	hdrSealed          = "Relay-Sealed"
+	hdrSealedTo        = "Relay-Sealed-To"
+	hdrEncryption      = "Relay-Content-Encryption"
+	hdrPrint           = "Relay-Print"
 	hdrObject          = "Relay-Object"
 	hdrSize            = "Relay-Size" // of the body in the object's pieces
 	hdrSender          = "Relay-Sender"
@@ -62,13 +69,14 @@ type textField struct {
 }
 
 // textFields are all there are: an array, because every message is encoded.
-func (m *Message) textFields() [16]textField {
+func (m *Message) textFields() [19]textField {
 	return [...]textField{
 		{hdrID, &m.ID}, {hdrOrganization, &m.Queue.Organization}, {hdrDestination, &m.Queue.Destination},
 		{hdrRoute, &m.Route}, {hdrLane, &m.Lane}, {hdrKey, &m.Key}, {hdrMethod, &m.Method}, {hdrPath, &m.Path},
 		{hdrContentType, &m.ContentType}, {hdrAccept, &m.Accept}, {hdrContentEncoding, &m.ContentEncoding},
 		{hdrRequestID, &m.RequestID}, {hdrDigest, &m.Digest}, {hdrReplayedFrom, &m.ReplayedFrom}, {hdrKind, &m.Kind},
 		{hdrSender, &m.Sender},
+		{hdrSealedTo, &m.SealedTo}, {hdrEncryption, &m.Encryption}, {hdrPrint, &m.Print},
 	}
 }
 
@@ -82,11 +90,15 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	if m.Object == "" {
-		set(hdrVersion, strconv.Itoa(EnvelopeVersion))
-	} else {
-		set(hdrVersion, strconv.Itoa(envelopeOfObject))
+	set(hdrVersion, strconv.Itoa(m.version()))
+	if m.Object != "" {
 		h[hdrObject], h[hdrSize] = []string{m.Object}, []string{strconv.FormatInt(m.Size, 10)}
+	}
+	if m.Sealed != "" {
+		if len(m.Sealed) > MaxSealed {
+			return nil, Refuse(CodeTooLarge, "the sealed credentials have %d bytes, more than %d", len(m.Sealed), MaxSealed)
+		}
+		h[hdrSealed] = []string{m.Sealed}
 	}
 	set(hdrReceived, m.Received.UTC().Format(time.RFC3339Nano))
 	for _, f := range fields {
@@ -114,6 +126,16 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 		h[hdrOrigin] = []string{strconv.FormatUint(m.Origin, 10)}
 	}
 	return h, nil
+}
+
+func (m *Message) version() int {
+	switch {
+	case m.IsSealed():
+		return envelopeOfSealed
+	case m.Object != "":
+		return envelopeOfObject
+	}
+	return EnvelopeVersion
 }
 
 // encodeTimes writes what few messages have.
@@ -198,20 +220,36 @@ func envelopeTime(h map[string][]string, name string) (time.Time, error) {
 }
 
 // decodeVersion reads what depends on the version: where the body is.
-func (m *Message) decodeVersion(h map[string][]string) (err error) {
+func (m *Message) decodeVersion(h map[string][]string) error {
 	switch v := first(h, hdrVersion); v {
 	case strconv.Itoa(EnvelopeVersion):
 		return nil
 	case strconv.Itoa(envelopeOfObject):
-		m.Object, m.Body = first(h, hdrObject), nil
-		m.Size, err = strconv.ParseInt(first(h, hdrSize), 10, 64)
-		if _, _, ok := ParseObject(m.Object); !ok || err != nil || m.Size < 0 {
-			return fmt.Errorf("%w: object %q of %q bytes", ErrEnvelope, m.Object, first(h, hdrSize))
+		return m.decodeObject(h)
+	case strconv.Itoa(envelopeOfSealed):
+		if m.Sealed = first(h, hdrSealed); len(m.Sealed) > MaxSealed {
+			return fmt.Errorf("%w: sealed credentials of %d bytes", ErrEnvelope, len(m.Sealed))
 		}
-		return nil
+		if encryption := first(h, hdrEncryption); encryption != "" && encryption != EncryptionAge {
+			return fmt.Errorf("%w: content encryption %q, this program reads %s", ErrEnvelope, encryption, EncryptionAge)
+		}
+		if first(h, hdrObject) == "" {
+			return nil
+		}
+		return m.decodeObject(h)
 	default:
-		return fmt.Errorf("%w: envelope version %q, this program reads %d and %d", ErrEnvelope, v, EnvelopeVersion, envelopeOfObject)
+		return fmt.Errorf("%w: envelope version %q, this program reads %d to %d", ErrEnvelope, v, EnvelopeVersion, envelopeOfSealed)
 	}
+}
+
+// decodeObject reads where the pieces of the body are.
+func (m *Message) decodeObject(h map[string][]string) (err error) {
+	m.Object, m.Body = first(h, hdrObject), nil
+	m.Size, err = strconv.ParseInt(first(h, hdrSize), 10, 64)
+	if _, _, ok := ParseObject(m.Object); !ok || err != nil || m.Size < 0 {
+		return fmt.Errorf("%w: object %q of %q bytes", ErrEnvelope, m.Object, first(h, hdrSize))
+	}
+	return nil
 }
 
 // decodeKept reads the further headers that travel.

@@ -72,7 +72,7 @@ func TestEnvelopeOfALargeBody(t *testing.T) {
 func TestEnvelopeRefuses(t *testing.T) {
 	for name, change := range map[string]func(h map[string][]string){
 		"no version":           func(h map[string][]string) { delete(h, hdrVersion) },
-		"a later version":      func(h map[string][]string) { h[hdrVersion] = []string{"3"} },
+		"a later version":      func(h map[string][]string) { h[hdrVersion] = []string{"4"} },
 		"no id":                func(h map[string][]string) { delete(h, hdrID) },
 		"another queue's id":   func(h map[string][]string) { h[hdrID] = []string{KeyedID(Queue{"other", "foreman"}, "k")} },
 		"no time":              func(h map[string][]string) { delete(h, hdrReceived) },

@@ -19,6 +19,10 @@ type LeaseRequest struct {
 	DownFor        time.Duration          `json:"down_for_ns,omitempty"` // how long it has not been: clocks may differ
 	Queues         map[string]DrainStatus `json:"queues,omitempty"`      // by queue token
 
+	// Recipients are the public keys that its messages are to be sealed to;
+	// MaxRecipients at most.
+	Recipients []string `json:"recipients,omitempty"`
+
 	// Edge and Answer are those of the last reply that the drain has done as it
 	// says. Another one may have been lost on the way to it.
 	Edge   string `json:"edge,omitempty"`
@@ -37,7 +41,8 @@ type DrainStatus struct {
 	UrgentRoom    int    `json:"urgent_room,omitempty"`    // how many more it may be told of
 }
 
-// LeaseReply lists the queues of the drain's destination.
+// LeaseReply lists the queues of the drain's destination: a drain learns of them,
+// and of new ones, from here alone.
 type LeaseReply struct {
 	TTL    time.Duration `json:"ttl_ns"`
 	Grants []Grant       `json:"grants"`

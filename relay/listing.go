@@ -76,4 +76,7 @@ type MessageSummary struct {
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	Expires   *time.Time `json:"expires,omitempty"`
 	Urgent    bool       `json:"urgent,omitempty"`
+
+	Encryption string `json:"encryption,omitempty"` // of the body, which is shown as it is stored then
+	SealedTo   string `json:"sealed_to,omitempty"`  // ids of the keys that open what is sealed
 }

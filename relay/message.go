@@ -44,6 +44,16 @@ type Message struct {
 	Urgent    bool      // before the bulk of its queue
 	Buried    string    // the reason of a letter, also of one that was imported; never delivered
 
+	// What is sealed to the keys of whoever delivers: see sealed.go. Digest is that
+	// of the body as it is stored.
+	Sealed     string // credentials, base64; empty: none were passed
+	SealedTo   string // ids of the keys, with commas
+	Encryption string // of the body, EncryptionAge; empty: it is in clear
+	Print      string // stands for the clear form of a sealed body; empty: it is in clear
+
+	// Credentials are the opened ones, for one attempt; never stored.
+	Credentials *Credentials
+
 	// A body that is not in Body: see body.go.
 	Object string // the pieces in which it is stored; empty: it is in Body
 	Size   int64  // of the body that Open reads, in bytes; -1: not known before it was read

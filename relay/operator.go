@@ -107,6 +107,10 @@ type MessageStatus struct {
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	Expires   *time.Time `json:"expires,omitempty"` // the time it was given; its route may have an earlier one
 	Urgent    bool       `json:"urgent,omitempty"`
+
+	Encryption  string `json:"encryption,omitempty"`  // of the body, which only a drain can read then
+	Credentials string `json:"credentials,omitempty"` // sealed: some were passed with it
+	SealedTo    string `json:"sealed_to,omitempty"`   // ids of the keys that open what is sealed
 }
 
 // EventStatus is one event as operators see it.

@@ -28,7 +28,7 @@ type AddressError struct {
 }
 
 func (e *AddressError) Error() string {
-	return fmt.Sprintf("%s leads to %s, %s, where nothing is delivered: correct the name service, or configure the address itself if it is meant",
+	return fmt.Sprintf("%s leads to %s, %s, where nothing is delivered: correct the name service, or configure the address itself if it is meant, or allow it (allow_addresses)",
 		e.Host, e.Address, e.Kind)
 }
 
@@ -37,8 +37,8 @@ func (e *AddressError) Error() string {
 // machine may be: link-local, loopback, unspecified and multicast addresses and
 // the metadata services of clouds. What an operator wrote by hand is allowed:
 // allowHost, the host of the configured URL, when it is that address itself, or
-// loopback when it is "localhost".
-func DialGuard(allowHost string) func(network, address string, c syscall.RawConn) error {
+// loopback when it is "localhost"; and what lies in one of the networks.
+func DialGuard(allowHost string, networks ...netip.Prefix) func(network, address string, c syscall.RawConn) error {
 	localhost := strings.EqualFold(strings.TrimSuffix(allowHost, "."), "localhost")
 	literal, _ := netip.ParseAddr(strings.Trim(allowHost, "[]")) // a name: the zero Addr, which equals none
 	return func(_, address string, _ syscall.RawConn) error {
@@ -48,7 +48,8 @@ func DialGuard(allowHost string) func(network, address string, c syscall.RawConn
 		}
 		ip := target.Addr().Unmap()
 		kind := refusedKind(ip)
-		if kind == "" || ip == literal.Unmap() || localhost && ip.IsLoopback() {
+		if kind == "" || ip == literal.Unmap() || localhost && ip.IsLoopback() ||
+			slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(ip.WithZone("")) }) {
 			return nil
 		}
 		return &AddressError{Host: allowHost, Address: ip, Kind: kind}

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -76,6 +77,19 @@ func TestDialGuard(t *testing.T) {
 			assert.Equal(t, c.allow, refused.Host)
 		}
 	}
+	for address, networks := range map[string][]string{
+		"127.0.0.2:443":          {"127.0.0.2/32"},
+		"[::ffff:127.0.0.2]:443": {"10.0.0.0/8", "127.0.0.0/30"},
+		"[fe80::1%lo]:443":       {"fe80::/64"},
+		"169.254.169.254:80":     {"169.254.0.0/16"},
+	} {
+		var allowed []netip.Prefix
+		for _, n := range networks {
+			allowed = append(allowed, netip.MustParsePrefix(n))
+		}
+		assert.NoError(t, DialGuard(name, allowed...)("tcp", address, nil), address)
+		assert.Error(t, DialGuard(name, allowed...)("tcp", "127.0.0.9:443", nil), "beside %s", networks)
+	}
 	assert.ErrorContains(t, DialGuard(name)("unix", "/run/x.sock", nil), "is not an address")
 }
 
@@ -94,6 +108,7 @@ func TestDialGuardInADialer(t *testing.T) {
 	text := ErrorText(err)
 	require.Contains(t, text, "foreman.example.com leads to 127.0.0.1, a loopback address")
 	require.Contains(t, text, "correct the name service, or configure the address itself")
+	require.Contains(t, text, "allow_addresses")
 
 	d.Control = DialGuard("127.0.0.1")
 	c, err := d.DialContext(ctx, "tcp", l.Addr().String())

@@ -3,8 +3,12 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -60,6 +64,70 @@ type PassRequest struct {
 	Body   []byte
 	Header http.Header // what may go along
 	Client string      // address of the caller, without port
+}
+
+// Permits says why a request is none of p, if it is not. The edge makes none that
+// is not; whoever is asked over a channel asks again, since the edge faces the
+// world.
+func (p Pass) Permits(r PassRequest) error {
+	path, _, query := strings.Cut(r.Path, "?")
+	targets := p.Paths
+	if p.Target != "" {
+		targets = []string{p.Target}
+	}
+	switch {
+	case !slices.Contains(p.Methods, r.Method):
+		return fmt.Errorf("%s is not asked with %q", p.Name, r.Method)
+	case query && p.Target != "":
+		return fmt.Errorf("%s has no query", p.Name)
+	case int64(len(r.Body)) > p.MaxBody:
+		return fmt.Errorf("%s has a body of %d bytes; %d may be", p.Name, len(r.Body), p.MaxBody)
+	}
+	if err := CheckPath(path); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(targets, func(t string) bool { return p.leadsTo(t, path) }) {
+		return fmt.Errorf("%s is not at this path", p.Name)
+	}
+	for name := range r.Header {
+		if !p.Carries(name) {
+			return fmt.Errorf("%s goes without the header %q", p.Name, name)
+		}
+	}
+	return nil
+}
+
+// leadsTo says whether an encoded path is one of a pattern.
+func (p Pass) leadsTo(pattern, path string) bool {
+	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(want) != len(got) {
+		return false
+	}
+	for i, part := range got {
+		if !strings.HasPrefix(want[i], ":") {
+			if part != want[i] {
+				return false
+			}
+			continue
+		}
+		plain, err := url.PathUnescape(part)
+		if err != nil || plain == "" || slices.Contains(p.Except, plain) {
+			return false
+		}
+	}
+	return true
+}
+
+// Carries says whether a header of the caller, by its canonical name, goes along.
+func (p Pass) Carries(name string) bool {
+	switch name {
+	case "Accept", "Content-Type", "X-Request-Id":
+		return true
+	case "Authorization":
+		return p.Credentials
+	default:
+		return strings.HasPrefix(name, "X-Rhn-")
+	}
 }
 
 // PassAnswer is what the destination said.

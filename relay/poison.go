@@ -8,7 +8,7 @@ import "time"
 // A message that grew too old is none: nobody has refused it. It is kept as a
 // dead letter whatever the policy says. Discarded, an outage would lose it
 // silently; paused for, it would be too old again after every resume. The same
-// goes for one whose body the disk has damaged.
+// goes for one whose body the disk has damaged, or nobody here can decrypt.
 type Poison string
 
 // The choices, as the configuration names them.

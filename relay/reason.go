@@ -19,7 +19,7 @@ var reasons = [...]Reason{
 	{Code: ReasonSchemaInvalid, Letter: true, Reserved: true, Meaning: "its body does not fit its schema; today the edge refuses that before it is stored"},
 	{Code: ReasonUnauthorized, Letter: true, Meaning: "the destination did not let the relay in until the message was too old"},
 	{Code: ReasonTooLarge, Letter: true, Meaning: "the destination says that it is too large (413)"},
-	{Code: ReasonUndecryptable, Letter: true, Reserved: true, Meaning: "its body cannot be decrypted; nothing is encrypted yet"},
+	{Code: ReasonUndecryptable, Letter: true, Meaning: "what is sealed of it cannot be opened: it was changed, or its key is not there"},
 	{Code: ReasonRouteGone, Letter: true, Meaning: "the drain does not know its route, and does not guess"},
 	{Code: ReasonUnknown, Letter: true, Meaning: "its envelope is of a version that the drain does not read"},
 	{Code: ReasonAmbiguous, Letter: true, Meaning: "it was sent, nobody knows what came of it, and its route is not tried again then"},

@@ -126,6 +126,9 @@ func (e *Explanation) explainSettled() {
 			e.Do = append(e.Do, "Have its sender send it again, and give this one up: foreman-relay dlq discard --yes "+id)
 			break
 		}
+		if e.Message.Reason == ReasonUndecryptable {
+			e.Do = append(e.Do, "Bring the key that it names back to where it is delivered (`foreman-relay keys ls` there); what was changed on the way has to be sent again")
+		}
 		e.Do = append(e.Do, "Once the cause is gone, have it delivered: foreman-relay dlq replay "+id, "Or give it up: foreman-relay dlq discard --yes "+id)
 	case Superseded:
 		e.Do = append(e.Do, "See the one that replaced it: foreman-relay message why "+ShellWord(e.Message.ReplacedBy))

@@ -24,32 +24,65 @@ var aspects = []string{"loose coupling", "failure isolation", "load levelling", 
 	"sequential convoy", "circuit breaker", "gatekeeper", "retry budget and throttling", "bulkhead", "outbox for producers", "observability",
 	"versioned messages", "clocks", "foreign senders"}
 
+var quoted = regexp.MustCompile("`([^`]+)`")
+
 // The table of all aspects is held against the tree: every row is there, and the
 // files and tests that it names exist.
 func TestEveryAspect(t *testing.T) {
-	text, err := os.ReadFile("../docs/queued-communication.md")
-	require.NoError(t, err)
-	rows := map[string][]string{}
-	for _, line := range strings.Split(string(text), "\n") {
-		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| ") && len(cells) == 4 && cells[0] != "| aspect" {
-			rows[strings.TrimPrefix(cells[0], "| ")] = cells
-		}
-	}
+	rows := tableRows(t, "../docs/queued-communication.md", "aspect")
 	for _, aspect := range aspects {
 		require.NotEmpty(t, rows[aspect], "there is no row %s", aspect)
 	}
 	tests := testNames(t)
-	quoted := regexp.MustCompile("`([^`]+)`")
 	for aspect, cells := range rows {
-		code, shown := quoted.FindAllStringSubmatch(cells[2], -1), quoted.FindAllStringSubmatch(cells[3], -1)
+		code := quoted.FindAllStringSubmatch(cells[2], -1)
 		require.NotEmpty(t, code, aspect)
-		require.NotEmpty(t, shown, aspect)
 		for _, c := range code {
 			require.FileExists(t, filepath.Join("..", c[1]), aspect)
 		}
-		for _, s := range shown {
-			require.True(t, tests[s[1]], "%s: there is no test %s", aspect, s[1])
+		shownBy(t, tests, aspect, cells[3])
+	}
+}
+
+// parts are what docs/threat-model.md must have a row for.
+var parts = []string{"anybody who reaches the edge", "a host with its certificate", "a reverse proxy before the edge", "the edge process",
+	"the edge's disk or its backup", "the cable between drain and edge", "a drain, or its certificate and key", "a destination", "an operator's socket", "Foreman"}
+
+// The claims of the threat model are held against the tree in the same way.
+func TestThreatModel(t *testing.T) {
+	rows := tableRows(t, "../docs/threat-model.md", "taken over")
+	for _, part := range parts {
+		require.NotEmpty(t, rows[part], "there is no row %s", part)
+	}
+	tests := testNames(t)
+	for part, cells := range rows {
+		if !strings.HasPrefix(cells[3], "(test: pending)") {
+			shownBy(t, tests, part, cells[3])
 		}
+	}
+}
+
+// tableRows are the rows of four cells in a page, by their first cell.
+func tableRows(t *testing.T, file, head string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	rows := map[string][]string{}
+	for _, line := range strings.Split(string(text), "\n") {
+		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| ") && len(cells) == 4 && cells[0] != "| "+head {
+			rows[strings.TrimPrefix(cells[0], "| ")] = cells
+		}
+	}
+	return rows
+}
+
+// shownBy: a claim names tests, and they exist.
+func shownBy(t *testing.T, tests map[string]bool, claim, cell string) {
+	t.Helper()
+	shown := quoted.FindAllStringSubmatch(cell, -1)
+	require.NotEmpty(t, shown, claim)
+	for _, s := range shown {
+		require.True(t, tests[s[1]], "%s: there is no test %s", claim, s[1])
 	}
 }
 

@@ -102,8 +102,13 @@ func (f *form) awaitState(location string, want relay.State) {
 // Rows of the contract's section 3, seen from outside: what each answer of
 // Foreman makes of a message.
 func TestWhatForemansAnswersMakeOfAMessage(t *testing.T) {
-	t.Parallel() // most of its time it waits
-	f := startForm(t, false)
+	inBothForms(t, func(t *testing.T, start func(...string) *form) {
+		t.Parallel() // it waits for retries most of the time
+		whatAnswersMake(t, start())
+	})
+}
+
+func whatAnswersMake(t *testing.T, f *form) {
 	facts := []byte(`{"name":"poison.example.com","facts":{"a":"b"}}`)
 	building := []byte(`{"name":"building.example.com","facts":{"a":"b"}}`) // a host of its own: it holds up its lane
 	report := func(at string) []byte { return harness.Report("web.example.com", at) }
@@ -154,15 +159,17 @@ func TestWhatForemansAnswersMakeOfAMessage(t *testing.T) {
 // quick succession (Foreman counts failed logins), nothing becomes a dead letter,
 // and the operator sees why.
 func TestADeniedRelayWaits(t *testing.T) {
-	f := startForm(t, false)
-	f.foreman.SetRules(standin.Rule{Mode: standin.Forbidden})
-	f.fill(3, 5)
-	f.awaitRequests(1, 10*time.Second)
-	s := harness.AwaitQueue(t, f.socket, 10*time.Second, func(s relay.QueueStatus) bool { return s.Breaker == "open" })
-	require.Equal(t, []uint64{15, 15, 0}, []uint64{s.Accepted, s.Pending, s.Dead})
-	require.Len(t, f.foreman.Requests(), 1, "one attempt, not fifteen")
-	out, errs, code := harness.Command(t, "message", "show", f.foreman.Requests()[0].Header.Get("Relay-Message-Id"), "--admin-socket", f.socket)
-	require.Zero(t, code, errs)
-	require.Contains(t, out, "unauthorized")
-	require.Contains(t, out, "Access denied")
+	inBothForms(t, func(t *testing.T, start func(...string) *form) {
+		f := start()
+		f.foreman.SetRules(standin.Rule{Mode: standin.Forbidden})
+		f.fill(3, 5)
+		f.awaitRequests(1, 10*time.Second)
+		s := harness.AwaitQueue(t, f.socket, 10*time.Second, func(s relay.QueueStatus) bool { return s.Breaker == "open" })
+		require.Equal(t, []uint64{15, 15, 0}, []uint64{s.Accepted, s.Pending, s.Dead})
+		require.Len(t, f.foreman.Requests(), 1, "one attempt, not fifteen")
+		out, errs, code := harness.Command(t, "message", "show", f.foreman.Requests()[0].Header.Get("Relay-Message-Id"), "--admin-socket", f.socket)
+		require.Zero(t, code, errs)
+		require.Contains(t, out, "unauthorized")
+		require.Contains(t, out, "Access denied")
+	})
 }

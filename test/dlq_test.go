@@ -17,7 +17,10 @@ import (
 // replayed is delivered once, the others are letters still, the ledger balances,
 // and the same command goes on with them.
 func TestAnInterruptedReplayGoesOn(t *testing.T) {
-	f := startForm(t, false)
+	inBothForms(t, func(t *testing.T, start func(...string) *form) { interruptedReplay(t, start()) })
+}
+
+func interruptedReplay(t *testing.T, f *form) {
 	const letters = 12
 	for range letters {
 		resp, _ := post(t, f.url+"/relay/v1/queues/default/foreman/messages", nil, []byte(`{}`)) // no report: the stand-in knows no such path

@@ -20,6 +20,7 @@ import (
 	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 	standin "github.com/theforeman/foreman-relay/test/foreman"
 	"github.com/theforeman/foreman-relay/test/harness"
 )
@@ -63,7 +64,7 @@ func startFast(t *testing.T) *fastRelay {
 }
 
 func (f *fastRelay) drain(policy func(string) relay.Policy) {
-	client, err := foreman.New(foreman.Options{URL: f.foreman.URL(), AttemptTimeout: 5 * time.Second, Connections: 8, UserAgent: "test"})
+	client, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: f.foreman.URL(), AttemptTimeout: 5 * time.Second, Connections: 8, UserAgent: "test"}})
 	require.NoError(f.t, err)
 	channel, err := f.broker.Connect(fastQueue.Destination)
 	require.NoError(f.t, err)

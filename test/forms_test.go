@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,14 +72,14 @@ func (f *form) serve() []string {
 	return []string{"serve", "--listen", address, "--state-dir", f.state, "--log-level", "warn"}
 }
 
-// startFarEdge starts an edge that drains dial in to.
-func (f *form) startFarEdge() {
+// startFarEdge starts an edge that drains dial in to; args are for it.
+func (f *form) startFarEdge(args ...string) {
 	f.t.Helper()
 	f.certs, f.broker = filepath.Join(f.t.TempDir(), "pki"), harness.FreeAddress(f.t)
 	_, errs, code := harness.Command(f.t, "pki", "init", f.certs)
 	require.Zero(f.t, code, errs)
-	f.edge = harness.Start(f.t, append(f.serve(), "--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
-		"--broker-key", f.cert("edge.key"), "--broker-client-ca", f.cert("ca.crt"))...)
+	f.edge = harness.Start(f.t, slices.Concat(f.serve(), []string{"--broker-listen", f.broker, "--broker-cert", f.cert("edge.crt"),
+		"--broker-key", f.cert("edge.key"), "--broker-client-ca", f.cert("ca.crt")}, args)...)
 	f.awaitReady()
 }
 

@@ -16,14 +16,16 @@ const module = "github.com/theforeman/foreman-relay"
 // arrows is the house: who may import whom. Anything else is refused.
 var arrows = map[string][]string{
 	"cmd/foreman-relay":     {"cmd"},
-	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/deliveries"},
+	"cmd":                   {"cmd/pki", "cmd/spool", "handlers", "broker", "relay", "relay/foreman", "relay/outgoing", "relay/deliveries", "relay/seal"},
 	"cmd/pki":               {},
 	"cmd/spool":             {"relay"},
 	"handlers":              {"relay", "schemas"},
 	"broker":                {"relay"},
 	"relay":                 {},
-	"relay/foreman":         {"relay"},
+	"relay/foreman":         {"relay", "relay/outgoing"},
+	"relay/outgoing":        {"relay"},
 	"relay/deliveries":      {"relay"},
+	"relay/seal":            {"relay"},
 	"schemas":               {},
 	"test":                  {},
 	"test/clients":          {},
@@ -40,7 +42,9 @@ var arrows = map[string][]string{
 var beyond = map[string][]string{
 	"relay":            {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/foreman":    {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/outgoing":   {"github.com/nats-io/", "github.com/labstack/"},
 	"relay/deliveries": {"github.com/nats-io/", "github.com/labstack/"},
+	"relay/seal":       {"github.com/nats-io/", "github.com/labstack/"},
 	"handlers":         {"github.com/nats-io/"},
 	"broker":           {"github.com/labstack/"},
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,14 @@ const encPath = "/node/web1.example.com?format=yml"
 
 // What only Foreman can answer, through the real program: its words while it is
 // there, the last good ones of a node while it is not, and never a 2xx of
-// something that stands in its place.
+// something that stands in its place. Over the narrow channel it is the same.
 func TestPassThrough(t *testing.T) {
+	for name, start := range map[string]func(*testing.T, *standin.Server, ...string) string{"one process": startPassing, "two processes": startPassingFar} {
+		t.Run(name, func(t *testing.T) { passThrough(t, start) })
+	}
+}
+
+func passThrough(t *testing.T, start func(*testing.T, *standin.Server, ...string) string) {
 	foreman := standin.New()
 	require.NoError(t, foreman.Start("127.0.0.1:0"))
 	t.Cleanup(foreman.Stop)
@@ -29,8 +36,8 @@ func TestPassThrough(t *testing.T) {
 	foreman.SetNode("web1.example.com", node)
 	config := filepath.Join(t.TempDir(), "relay.yaml")
 	require.NoError(t, os.WriteFile(config, []byte("pass_through: {stale: false}\n"), 0o600))
-	keeps := startPassing(t, foreman.URL())
-	forgets := startPassing(t, foreman.URL(), "--config", config)
+	keeps := start(t, foreman)
+	forgets := start(t, foreman, "--config", config)
 
 	for _, url := range []string{keeps, forgets} {
 		resp, body := getFrom(t, url+encPath)
@@ -73,13 +80,28 @@ func TestPassThrough(t *testing.T) {
 }
 
 // startPassing starts a relay that needs no disk, and returns its URL.
-func startPassing(t *testing.T, foreman string, args ...string) string {
+func startPassing(t *testing.T, foreman *standin.Server, args ...string) string {
 	t.Helper()
-	address := harness.FreeAddress(t)
-	f := &form{t: t, url: "http://" + address}
-	f.edge = harness.Start(t, append([]string{"serve", "--listen", address, "--state-dir", filepath.Join(t.TempDir(), "s"), "--durability", "os",
-		"--foreman-url", foreman}, args...)...)
+	f := &form{t: t, foreman: foreman, state: filepath.Join(t.TempDir(), "s")}
+	f.edge = harness.Start(t, slices.Concat(f.serve(), []string{"--durability", "os", "--foreman-url", foreman.URL()}, args)...)
 	f.awaitReady()
+	return f.url
+}
+
+// startPassingFar is the same relay with a drain of its own, which alone can reach
+// Foreman.
+func startPassingFar(t *testing.T, foreman *standin.Server, args ...string) string {
+	t.Helper()
+	f := &form{t: t, foreman: foreman, state: filepath.Join(t.TempDir(), "s")}
+	f.startFarEdge(append([]string{"--durability", "os"}, args...)...)
+	resp, body := getFrom(t, f.url+"/unattended/provision?token=t")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Contains(t, body, "no drain is connected", "told at once")
+	f.startDrain()
+	require.Eventually(t, func() bool {
+		resp, _ := getFrom(t, f.url+"/unattended/provision?token=t")
+		return resp.StatusCode == http.StatusOK
+	}, 20*time.Second, 20*time.Millisecond)
 	return f.url
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // ansibleReport is what Ansible's callback sends to a smart proxy.
@@ -41,18 +42,18 @@ const maxAnsibleResults = 20_000
 
 // convertAnsible makes a host report of it. Facts that it holds are not sent: one
 // attempt is one request.
-func convertAnsible(_ context.Context, _ Options, m *relay.Message) (delivery, error) {
+func convertAnsible(_ context.Context, _ Options, m *relay.Message) (outgoing.Delivery, error) {
 	var r ansibleReport
 	decoder := json.NewDecoder(bytes.NewReader(m.Body))
 	decoder.UseNumber() // numbers stay as they were written
 	if err := decoder.Decode(&r); err != nil {
-		return delivery{}, fmt.Errorf("the body is no report of Ansible: %w", err)
+		return outgoing.Delivery{}, fmt.Errorf("the body is no report of Ansible: %w", err)
 	}
 	if strings.TrimSpace(r.Host) == "" {
-		return delivery{}, errors.New("the report of Ansible names no host")
+		return outgoing.Delivery{}, errors.New("the report of Ansible names no host")
 	}
 	if len(r.Results) > maxAnsibleResults {
-		return delivery{}, fmt.Errorf("the report of Ansible has %d results, more than %d", len(r.Results), maxAnsibleResults)
+		return outgoing.Delivery{}, fmt.Errorf("the report of Ansible has %d results, more than %d", len(r.Results), maxAnsibleResults)
 	}
 	var n counts
 	var words keywords

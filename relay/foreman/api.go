@@ -28,9 +28,10 @@ type API struct {
 // API asks as this user. It refuses to send a password in the clear over a
 // network.
 func (c *Client) API(who Credentials) (*API, error) {
-	host := c.base.Hostname()
-	if ip := net.ParseIP(host); c.base.Scheme != "https" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("the URL of Foreman is %s: a password is not sent without TLS, write https://", c.base.Redacted())
+	base := c.out.URL()
+	host := base.Hostname()
+	if ip := net.ParseIP(host); base.Scheme != "https" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("the URL of Foreman is %s: a password is not sent without TLS, write https://", base)
 	}
 	return &API{client: c, credentials: who}, nil
 }
@@ -58,17 +59,17 @@ func (a *API) call(ctx context.Context, method, path string, body, into any) err
 	if err != nil {
 		return err
 	}
-	resp, err := a.client.http.Do(req)
+	resp, err := a.client.out.Send(req)
 	if err != nil {
-		return relay.Refuse(relay.CodeUnavailable, "Foreman at %s does not answer: %s", a.client.base.Redacted(), relay.ErrorText(err))
+		return relay.Refuse(relay.CodeUnavailable, "Foreman at %s does not answer: %s", a.client.out.URL(), relay.ErrorText(err))
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read counts
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAPIAnswer+1))
 	switch {
 	case err != nil:
-		return relay.Refuse(relay.CodeUnavailable, "the answer of Foreman at %s broke off: %s", a.client.base.Redacted(), relay.ErrorText(err))
+		return relay.Refuse(relay.CodeUnavailable, "the answer of Foreman at %s broke off: %s", a.client.out.URL(), relay.ErrorText(err))
 	case len(text) > maxAPIAnswer:
-		return relay.Refuse(relay.CodeInternal, "the answer of Foreman at %s has more than %d bytes", a.client.base.Redacted(), maxAPIAnswer)
+		return relay.Refuse(relay.CodeInternal, "the answer of Foreman at %s has more than %d bytes", a.client.out.URL(), maxAPIAnswer)
 	case resp.StatusCode >= 200 && resp.StatusCode <= 299 && hasVersion(resp.Header):
 		return decodeAnswer(text, into)
 	}
@@ -76,7 +77,7 @@ func (a *API) call(ctx context.Context, method, path string, body, into any) err
 }
 
 func (a *API) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
-	target, err := a.client.target(path)
+	target, err := a.client.out.Target(path)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func (a *API) refused(resp *http.Response, text []byte) error {
 		}
 	}
 	e.text = relay.Excerpt([]byte(strings.TrimPrefix(e.text, "; ")))
-	url := a.client.base.Redacted()
+	url := a.client.out.URL()
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized && isJSON:
 		return relay.Refuse(relay.CodeDenied, "Foreman at %s does not let %s in (401): %s. Check login and password or token; after 30 failures within 5 minutes Foreman shuts this address out", url, a.credentials, e.text)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // smallARF is test/testdata/arf.xml.bz2, an ARF of three rules made for the
@@ -49,7 +50,7 @@ func TestAnARFBecomesWhatAProxySends(t *testing.T) {
 		Body: body, Digest: relay.DigestOf(body)}
 	d, err := convertARF(t.Context(), Options{OpenSCAPProxyName: "relay", OpenSCAPProxyURL: "https://relay.example.com"}, m)
 	require.NoError(t, err)
-	require.Equal(t, delivery{path: m.Path, contentType: "application/json", body: d.body}, d)
+	require.Equal(t, outgoing.Delivery{Path: m.Path, ContentType: "application/json", Body: d.Body}, d)
 	require.JSONEq(t, `{"digest":"`+m.Digest+`","metrics":{"passed":1,"failed":1,"othered":1},"score":66.064819,
 		"openscap_proxy_name":"relay","openscap_proxy_url":"https://relay.example.com","logs":[
 		{"source":"rule_umask","result":"fail","title":"Ensure a umask","severity":"medium",
@@ -57,10 +58,10 @@ func TestAnARFBecomesWhatAProxySends(t *testing.T) {
 		 "references":[{"href":"https://example.com/umask","title":"Guide 1.2"}],
 		 "fixes":[{"id":"fix_umask","system":"urn:xccdf:fix:script:sh","reboot":"false","full_text":"umask 027 # of 027\n"}]},
 		{"source":"rule_tmp","result":"pass","title":"Ensure /tmp","severity":"low","description":"","rationale":"","references":[],"fixes":[]},
-		{"source":"rule_unknown","result":"notchecked","title":"","severity":"","description":"","rationale":"","references":[],"fixes":[]}]}`, string(d.body))
+		{"source":"rule_unknown","result":"notchecked","title":"","severity":"","description":"","rationale":"","references":[],"fixes":[]}]}`, string(d.Body))
 	d, err = convertARF(t.Context(), Options{}, m)
 	require.NoError(t, err)
-	require.NotContains(t, string(d.body), "openscap_proxy", "Foreman takes the host's own")
+	require.NotContains(t, string(d.Body), "openscap_proxy", "Foreman takes the host's own")
 }
 
 func TestAnARFIsBounded(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // arfReport is what smart_proxy_openscap 0.12 sends to Foreman for an ARF.
@@ -45,21 +46,21 @@ type arfFixText struct {
 }
 
 // convertARF makes the JSON that Foreman takes of the bzip2 ARF that a host sent.
-func convertARF(ctx context.Context, o Options, m *relay.Message) (delivery, error) {
+func convertARF(ctx context.Context, o Options, m *relay.Message) (outgoing.Delivery, error) {
 	test, err := readARF(ctx, m.Body)
 	if err != nil {
-		return delivery{}, err
+		return outgoing.Delivery{}, err
 	}
 	report, err := test.report()
 	if err != nil {
-		return delivery{}, err
+		return outgoing.Delivery{}, err
 	}
 	report.Digest, report.ProxyName, report.ProxyURL = m.Digest, o.OpenSCAPProxyName, o.OpenSCAPProxyURL
 	body, err := json.Marshal(report)
 	if err != nil {
-		return delivery{}, fmt.Errorf("write the ARF report as JSON: %w", err)
+		return outgoing.Delivery{}, fmt.Errorf("write the ARF report as JSON: %w", err)
 	}
-	return delivery{path: m.Path, contentType: jsonMedia, body: body}, nil
+	return outgoing.Delivery{Path: m.Path, ContentType: jsonMedia, Body: body}, nil
 }
 
 // maxARFReport bounds the text of what is sent for an ARF, in bytes: each result

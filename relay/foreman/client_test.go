@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 	"github.com/theforeman/foreman-relay/test/harness"
 )
 
@@ -23,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, harness.Lingering()) }
 
 func client(t *testing.T, url string) *Client {
 	t.Helper()
-	c, err := New(Options{URL: url, AttemptTimeout: 500 * time.Millisecond, UserAgent: "test/1"})
+	c, err := New(Options{Options: outgoing.Options{URL: url, AttemptTimeout: 500 * time.Millisecond, UserAgent: "test/1"}})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -153,37 +152,4 @@ func TestProbe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Error(t, client(t, "http://127.0.0.1:9").Probe(ctx))
-}
-
-func TestNewSaysWhatIsWrong(t *testing.T) {
-	nothing := filepath.Join(t.TempDir(), "nothing.pem")
-	empty := filepath.Join(t.TempDir(), "empty.pem")
-	require.NoError(t, os.WriteFile(empty, nil, 0o600))
-	for want, o := range map[string]Options{
-		"write https://":       {URL: "foreman.example.com"},
-		"client certificate":   {URL: "https://admin:secret@foreman.example.com"},
-		"without query":        {URL: "https://foreman.example.com?x"},
-		"nothing.pem":          {URL: "https://f.example.com", CAFile: nothing},
-		"holds no certificate": {URL: "https://f.example.com", CAFile: empty},
-		"both its file":        {URL: "https://f.example.com", CertFile: empty},
-		"empty.pem":            {URL: "https://f.example.com", CertFile: empty, KeyFile: empty},
-	} {
-		_, err := New(o)
-		require.ErrorContains(t, err, want)
-		require.NotContains(t, err.Error(), "secret")
-	}
-}
-
-func TestTheGuardRefusesInwardAddresses(t *testing.T) {
-	guard := relay.DialGuard("foreman.example.com")
-	for _, address := range []string{"127.0.0.1:443", "[::1]:443", "169.254.169.254:80", "[fe80::1%eth0]:443", "100.100.100.200:80", "[fd00:ec2::254]:80", "0.0.0.0:1", "224.0.0.1:1", "[::ffff:127.0.0.1]:443"} {
-		require.ErrorContains(t, guard("tcp", address, nil), "configure the address itself", address)
-	}
-	for _, address := range []string{"192.0.2.1:443", "10.0.0.5:443", "[2001:db8::1]:443"} {
-		require.NoError(t, guard("tcp", address, nil), address)
-	}
-	require.NoError(t, relay.DialGuard("localhost")("tcp", "127.0.0.1:80", nil))
-	require.NoError(t, relay.DialGuard("127.0.0.1")("tcp", "127.0.0.1:80", nil))
-	require.Error(t, relay.DialGuard("127.0.0.1")("tcp", "127.0.0.2:80", nil))
-	require.Error(t, relay.DialGuard("localhost")("tcp", "169.254.169.254:80", nil))
 }

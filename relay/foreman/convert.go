@@ -4,19 +4,12 @@ import (
 	"context"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
-// delivery is what is sent for a message: the message itself, or what Foreman
-// takes in its place.
-type delivery struct {
-	path, contentType, contentEncoding string
-	body                               []byte
-	large                              *largeBody // nil: body is all
-}
-
-// conversion makes it of a message; an error means that this will never succeed,
+// conversion makes what Foreman takes in a message's place; an error means that this will never succeed,
 // unless ctx has ended.
-type conversion func(ctx context.Context, o Options, m *relay.Message) (delivery, error)
+type conversion func(ctx context.Context, o Options, m *relay.Message) (outgoing.Delivery, error)
 
 // conversions are those routes whose clients talk to a smart proxy's plugin, not
 // to Foreman. They are converted when they are delivered: what is stored is what
@@ -29,25 +22,24 @@ var conversions = map[string]conversion{
 
 // convert does one message at a time: a conversion may need many times the
 // message's size, and all of its body.
-func (c *Client) convert(ctx context.Context, m *relay.Message) (delivery, error) {
-	d := delivery{path: m.Path, contentType: m.ContentType, contentEncoding: m.ContentEncoding, body: m.Body}
+func (c *Client) convert(ctx context.Context, m *relay.Message) (outgoing.Delivery, error) {
 	f, ok := conversions[m.Route]
 	if !ok {
-		if m.Object != "" {
-			d.large = &largeBody{message: m}
-		}
-		return d, nil
+		return outgoing.Unchanged(ctx, m)
 	}
 	select {
 	case c.converting <- struct{}{}:
 		defer func() { <-c.converting }()
 	case <-ctx.Done():
-		return d, ctx.Err()
+		return outgoing.Delivery{}, ctx.Err()
 	}
 	whole := *m
 	var err error
 	if whole.Body, err = m.Load(ctx); err != nil {
-		return d, &bodyError{err}
+		return outgoing.Delivery{}, outgoing.Unread(err)
+	}
+	if whole.Digest == "" { // it was opened while it was read
+		whole.Digest = relay.DigestOf(whole.Body)
 	}
 	return f(ctx, c.options, &whole)
 }

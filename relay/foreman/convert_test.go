@@ -19,11 +19,11 @@ func hostReportOf(t *testing.T, f conversion, body string) (outer map[string]any
 	t.Helper()
 	d, err := f(t.Context(), Options{}, &relay.Message{ID: "id", Received: now, Body: []byte(body)})
 	require.NoError(t, err)
-	require.Equal(t, "/api/v2/host_reports", d.path)
-	require.Equal(t, "application/json", d.contentType)
-	require.Empty(t, d.contentEncoding)
+	require.Equal(t, "/api/v2/host_reports", d.Path)
+	require.Equal(t, "application/json", d.ContentType)
+	require.Empty(t, d.ContentEncoding)
 	var doc map[string]map[string]any
-	require.NoError(t, json.Unmarshal(d.body, &doc))
+	require.NoError(t, json.Unmarshal(d.Body, &doc))
 	outer = doc["host_report"]
 	require.NoError(t, json.Unmarshal([]byte(outer["body"].(string)), &inner))
 	delete(outer, "body")
@@ -143,7 +143,7 @@ func TestAReportOfTwoHosts(t *testing.T) {
 		for lane, good := range map[string]bool{"own.example.com": false, "victim.example.com": true, "": true} {
 			d, err := c.f(t.Context(), Options{}, &relay.Message{ID: "id", Received: now, Lane: lane, Body: []byte(c.body)})
 			require.Equal(t, good, err == nil, "%s %q: %v", name, lane, err)
-			require.Equal(t, good, strings.Contains(string(d.body), "victim"), "%s %q", name, lane)
+			require.Equal(t, good, strings.Contains(string(d.Body), "victim"), "%s %q", name, lane)
 		}
 	}
 }

@@ -3,9 +3,9 @@ package foreman
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
+
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // Credentials are a user of Foreman's API: a login with its password or a
@@ -35,30 +35,15 @@ func NewCredentials(user, secret string) (Credentials, error) {
 	return Credentials{User: user, secret: secret}, nil
 }
 
-// maxCredentials bounds a file of credentials, in bytes.
-const maxCredentials = 4 << 10
-
 // ReadCredentials reads a file with one line, LOGIN:PASSWORD or LOGIN:TOKEN,
 // that nobody but its owner and group can read.
 func ReadCredentials(path string) (Credentials, error) {
-	f, err := os.Open(path)
+	line, err := outgoing.ReadSecret(path)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("credentials: %w", err)
 	}
-	defer func() { _ = f.Close() }() // it was read only
-	info, err := f.Stat()
-	if err != nil {
-		return Credentials{}, fmt.Errorf("credentials: %w", err)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return Credentials{}, fmt.Errorf("credentials: %s can be read by everybody on this machine; chmod o= %s", path, path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
-	if err != nil {
-		return Credentials{}, fmt.Errorf("credentials: %w", err)
-	}
-	user, secret, found := strings.Cut(strings.TrimRight(string(text), "\r\n"), ":")
-	if !found || len(text) > maxCredentials {
+	user, secret, found := strings.Cut(line, ":")
+	if !found {
 		return Credentials{}, fmt.Errorf("credentials: %s must hold one line, LOGIN:PASSWORD or LOGIN:TOKEN", path)
 	}
 	c, err := NewCredentials(user, secret)

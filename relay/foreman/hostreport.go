@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // hostReport is what Foreman's POST /api/v2/host_reports takes. Proxy is left
@@ -38,20 +39,20 @@ type summary struct {
 //
 // The edge has let the sender speak for the message's lane, and no more of the
 // report was looked at there: a report that is read as another host's is nobody's.
-func hostReportDelivery(r hostReport, m *relay.Message, body any) (delivery, error) {
+func hostReportDelivery(r hostReport, m *relay.Message, body any) (outgoing.Delivery, error) {
 	if host := normalHost(r.Host); m.Lane != "" && host != m.Lane {
-		return delivery{}, fmt.Errorf("the report names two hosts: it was taken as one of %q, and is one of %q", m.Lane, host)
+		return outgoing.Delivery{}, fmt.Errorf("the report names two hosts: it was taken as one of %q, and is one of %q", m.Lane, host)
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return delivery{}, fmt.Errorf("write the report as JSON: %w", err)
+		return outgoing.Delivery{}, fmt.Errorf("write the report as JSON: %w", err)
 	}
 	r.Version, r.ReportedAt, r.Body = 1, rubyTime(m.Received), string(text)
 	all, err := json.Marshal(map[string]hostReport{"host_report": r})
 	if err != nil {
-		return delivery{}, fmt.Errorf("write the host report as JSON: %w", err)
+		return outgoing.Delivery{}, fmt.Errorf("write the host report as JSON: %w", err)
 	}
-	return delivery{path: hostReportsPath, contentType: jsonMedia, body: all}, nil
+	return outgoing.Delivery{Path: hostReportsPath, ContentType: jsonMedia, Body: all}, nil
 }
 
 // rubyTime is a time as Ruby's Time#to_s writes it in UTC.

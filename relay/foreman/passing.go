@@ -2,6 +2,7 @@ package foreman
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -18,17 +19,12 @@ import (
 // are requests beside the attempts to deliver, which have a limit of their own.
 const DefaultPassConcurrency = 16
 
-const (
-	// passPause is how long nobody is asked after a connection could not be made.
-	passPause = 2 * time.Second
-	// busyRetry is suggested where all places are taken.
-	busyRetry = time.Second
-)
+// passPause is how long nobody is asked after a connection could not be made.
+const passPause = 2 * time.Second
 
 // passing bounds the requests that are passed on.
 type passing struct {
-	all     chan struct{}
-	streams chan struct{} // half of all at most: slow downloads do not keep nodes out
+	places *relay.PassPlaces
 	// reach is open for a while after a connection could not be made, so that
 	// not every caller waits for the same silence. Answers that do not come
 	// leave it alone: a single template may do that.
@@ -36,39 +32,20 @@ type passing struct {
 }
 
 func newPassing(concurrency int) *passing {
-	if concurrency == 0 {
-		concurrency = DefaultPassConcurrency
-	}
-	return &passing{all: make(chan struct{}, concurrency), streams: make(chan struct{}, max(1, concurrency/2)),
+	return &passing{places: relay.NewPassPlaces(cmp.Or(concurrency, DefaultPassConcurrency)),
 		reach: circuitbreaker.NewBuilder[any]().WithFailureThreshold(1).WithDelay(passPause).Build()}
 }
 
 // enter takes a place, or says at once that there is none.
 func (p *passing) enter(whole bool) (leave func(), err error) {
-	places := []chan struct{}{p.all}
-	if !whole {
-		places = append(places, p.streams)
-	}
-	for i, place := range places {
-		select {
-		case place <- struct{}{}:
-		default:
-			give(places[:i])
-			return nil, &relay.Error{Code: relay.CodeAway, RetryAfter: busyRetry, Err: relay.ErrBusy,
-				Detail: "as many requests as may be are being passed on to Foreman; try again"}
-		}
+	if leave, err = p.places.Enter(whole); err != nil {
+		return nil, err
 	}
 	if !p.reach.TryAcquirePermit() {
-		give(places)
+		leave()
 		return nil, &relay.Error{Code: relay.CodeAway, RetryAfter: passPause, Detail: "Foreman could not be reached a moment ago"}
 	}
-	return func() { give(places) }, nil
-}
-
-func give(places []chan struct{}) {
-	for _, place := range places {
-		<-place
-	}
+	return leave, nil
 }
 
 func away(format string, args ...any) *relay.Error {
@@ -107,7 +84,7 @@ func (c *Client) pass(ctx context.Context, r relay.PassRequest, gone func() bool
 		c.passing.reach.RecordSuccess() // Foreman had no part in it
 		return nil, away("this cannot be passed on to Foreman: %s", err)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.out.Send(req)
 	if connected.Load() || gone() { // who goes away shuts the door on nobody else
 		c.passing.reach.RecordSuccess()
 	} else {
@@ -120,7 +97,7 @@ func (c *Client) pass(ctx context.Context, r relay.PassRequest, gone func() bool
 }
 
 func (c *Client) passRequest(ctx context.Context, r relay.PassRequest) (*http.Request, error) {
-	target, err := c.target(r.Path)
+	target, err := c.out.Target(r.Path)
 	if err != nil {
 		return nil, errors.New("its path is not one of Foreman's") // err repeats the path
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/theforeman/foreman-relay/relay"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // maxEvaluationTimes is how many resources a report names by the time they took;
@@ -35,18 +36,18 @@ type puppetBody struct {
 
 // convertPuppet makes a host report of what Puppet's "http" report processor
 // sends.
-func convertPuppet(_ context.Context, _ Options, m *relay.Message) (delivery, error) {
+func convertPuppet(_ context.Context, _ Options, m *relay.Message) (outgoing.Delivery, error) {
 	value, err := parseYAML(m.Body)
 	if err != nil {
-		return delivery{}, err
+		return outgoing.Delivery{}, err
 	}
 	report, ok := value.(*object)
 	if !ok {
-		return delivery{}, errors.New("the body is no report of Puppet: it is no mapping")
+		return outgoing.Delivery{}, errors.New("the body is no report of Puppet: it is no mapping")
 	}
 	host, _ := report.get("host").(string)
 	if strings.TrimSpace(host) == "" {
-		return delivery{}, errors.New("the report of Puppet names no host")
+		return outgoing.Delivery{}, errors.New("the report of Puppet names no host")
 	}
 	p := puppetReport{report: report}
 	body := p.body(m, host)

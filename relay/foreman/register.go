@@ -259,7 +259,7 @@ func (a *API) explainDenied(err error) error {
 
 func unreachable(url, why string) error {
 	advice := "from Foreman's machine try `curl -v " + url + "/features`: name, port, firewall, and that the relay's certificate is of a CA that Foreman trusts (Setting ssl_ca_file)"
-	if strings.Contains(why, "403") {
+	if strings.Contains(why, "403 Forbidden") { // the number alone may be part of a port
 		advice = "the relay refuses it: its TLS listener needs Foreman's client certificate (--tls-client-ca with Foreman's CA), with a name that smart_proxy.trusted_hosts has"
 	}
 	return relay.Refuse(relay.CodeUnavailable, "Foreman was reached, but does not reach the relay at %s: %s. %s", url, why, advice)

@@ -23,6 +23,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	doc, host := read(r, body)
 	rec := &Request{At: time.Now(), Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header.Clone(), Body: body, Host: host}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		rec.Client = r.TLS.PeerCertificates[0].Subject.CommonName
+	}
 	defer s.begin(rec)()
 	rule := s.rule(r, host)
 	if s.behave(w, r, rule, rec) {

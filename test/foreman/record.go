@@ -14,11 +14,12 @@ type Request struct {
 	Path    string      `json:"path"` // with query
 	Header  http.Header `json:"header"`
 	Body    []byte      `json:"body"`
-	Host    string      `json:"host,omitempty"` // named in the body
-	Status  int         `json:"status"`         // answered; 0: none
-	Counted bool        `json:"counted"`        // it changed something: a new report, or facts
-	Active  int         `json:"active"`         // requests being answered when it came, itself among them
-	SameNow int         `json:"same_host"`      // of these, for its host
+	Host    string      `json:"host,omitempty"`   // named in the body
+	Client  string      `json:"client,omitempty"` // common name in the client's certificate
+	Status  int         `json:"status"`           // answered; 0: none
+	Counted bool        `json:"counted"`          // it changed something: a new report, or facts
+	Active  int         `json:"active"`           // requests being answered when it came, itself among them
+	SameNow int         `json:"same_host"`        // of these, for its host
 }
 
 // begin records a request; end must be called when it is answered.

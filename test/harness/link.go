@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,10 +16,11 @@ type Link struct {
 	listener net.Listener
 	to       string
 
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]bool
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	cut    bool
+	frozen bool
+	conns  map[net.Conn]bool
+	wg     sync.WaitGroup
 }
 
 // NewLink leads to an address; it ends with the test.
@@ -49,11 +51,40 @@ func (k *Link) Cut() {
 	}
 }
 
+// Freeze swallows what is sent, as a firewall does that has forgotten a connection:
+// nobody is told. What was connected then stays dead when the link is mended.
+func (k *Link) Freeze() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.frozen = true
+}
+
 // Mend lets connections through again.
 func (k *Link) Mend() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.cut = false
+	k.cut, k.frozen = false, false
+}
+
+func (k *Link) isFrozen() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.frozen
+}
+
+// way is one direction of a connection.
+type way struct {
+	k    *Link
+	to   net.Conn
+	dead *atomic.Bool
+}
+
+func (w way) Write(b []byte) (int, error) {
+	if w.dead.Load() || w.k.isFrozen() {
+		w.dead.Store(true)
+		return len(b), nil
+	}
+	return w.to.Write(b)
 }
 
 func (k *Link) accept() {
@@ -77,13 +108,17 @@ func (k *Link) carry(near net.Conn) {
 		return
 	}
 	var ways sync.WaitGroup
-	for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+	var dead atomic.Bool
+	for _, ends := range [][2]net.Conn{{near, far}, {far, near}} {
 		ways.Go(func() {
-			_, _ = io.Copy(way[0], way[1]) // an end, however it comes
-			_, _ = way[0].Close(), way[1].Close()
+			_, _ = io.Copy(way{k, ends[0], &dead}, ends[1]) // an end, however it comes
+			if !dead.Load() {
+				_, _ = ends[0].Close(), ends[1].Close()
+			}
 		})
 	}
 	ways.Wait()
+	_, _ = near.Close(), far.Close()
 	k.forget(near, far)
 }
 

@@ -1,4 +1,4 @@
-package foreman
+package outgoing
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
-// largeBody is a body that is read while it is sent, and perhaps again from its
+// LargeBody is a body that is read while it is sent, and perhaps again from its
 // beginning: package http does that by itself where a connection was closed before
 // anything was sent on it.
-type largeBody struct {
+type LargeBody struct {
 	message *relay.Message
 
 	mu  sync.Mutex
@@ -22,25 +22,25 @@ type largeBody struct {
 
 // open begins to read. What stops the reading before the end stops the request:
 // the destination was told a length, and sees that the body is not whole.
-func (b *largeBody) open(ctx context.Context) (io.ReadCloser, error) {
+func (b *LargeBody) open(ctx context.Context) (io.ReadCloser, error) {
 	r, err := b.message.Content(ctx)
 	if err != nil {
 		b.fail(err)
-		return nil, &bodyError{err}
+		return nil, &BodyError{err}
 	}
 	return &watched{r, b}, nil
 }
 
-func (b *largeBody) fail(err error) {
+func (b *LargeBody) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil {
-		b.err = &bodyError{err}
+		b.err = &BodyError{err}
 	}
 }
 
 // failure is why the body could not be read; nil: it could.
-func (b *largeBody) failure() error {
+func (b *LargeBody) failure() error {
 	if b == nil {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (b *largeBody) failure() error {
 // connection. The end of the attempt is no such reason.
 type watched struct {
 	io.ReadCloser
-	body *largeBody
+	body *LargeBody
 }
 
 func (w *watched) Read(p []byte) (int, error) {
@@ -65,7 +65,7 @@ func (w *watched) Read(p []byte) (int, error) {
 }
 
 // attach makes a request send the body.
-func (b *largeBody) attach(req *http.Request) error {
+func (b *LargeBody) attach(req *http.Request) error {
 	body, err := b.open(req.Context())
 	if err != nil {
 		return err
@@ -78,24 +78,20 @@ func (b *largeBody) attach(req *http.Request) error {
 	return nil
 }
 
-// bodyError: the message's body could not be read from the broker. That says
+// BodyError: the message's body could not be read from the broker. That says
 // nothing of the destination.
-type bodyError struct{ error }
+type BodyError struct{ error }
 
-func (e *bodyError) Unwrap() error { return e.error }
+// Unread is the error of a body that could not be read.
+func Unread(err error) error { return &BodyError{err} }
+
+func (e *BodyError) Unwrap() error { return e.error }
 
 // outweighs says whether it is the reason for an answer, or for there being none: a
 // destination that has seen half a body may have answered that.
-func (e *bodyError) outweighs(a relay.Answer) bool {
-	return a.Status == 0 || a.Status > 299 && errors.Is(e.error, relay.ErrDamaged)
+func (e *BodyError) outweighs(a relay.Answer) bool {
+	return a.Status == 0 || a.Status > 299 && relay.Unreadable(e.error)
 }
 
-// result judges it: what is damaged stays so, and is buried. Else the attempt does
-// not count, unless the destination turns out to be away anyway.
-func (e *bodyError) result() relay.Result {
-	detail := relay.Excerpt([]byte(e.Error()))
-	if errors.Is(e.error, relay.ErrDamaged) {
-		return relay.Result{Class: relay.ClassRejected, Reason: relay.ReasonDamaged, Detail: detail}
-	}
-	return relay.Result{Class: relay.ClassUnavailable, Confirmed: relay.ClassOutage, Reason: relay.ReasonUnavailable, Detail: detail}
-}
+// result judges it.
+func (e *BodyError) result() relay.Result { return relay.UnreadBody(e.error) }

@@ -1,0 +1,84 @@
+package relay
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"strings"
+)
+
+// MaxCredentials bounds what may be passed with one message, in bytes of all its
+// parts together: a chain of certificates with its key, and a token.
+const MaxCredentials = 12 << 10
+
+// Credentials are what an attempt shows in place of the relay's own: passed with
+// a message by its sender, or configured where it is delivered for all messages
+// of an organization. They print, and are written as JSON, as nothing.
+type Credentials struct {
+	Authorization string // value of the header; empty: none is sent
+	Certificate   []byte // of a TLS client with what else is in its chain, PEM; nil: none
+	Key           []byte // its key, PEM
+}
+
+const keptBack = "credentials, kept back"
+
+// String leaves everything out.
+func (c Credentials) String() string { return keptBack }
+
+// GoString leaves everything out.
+func (c Credentials) GoString() string { return keptBack }
+
+// MarshalJSON leaves everything out.
+func (c Credentials) MarshalJSON() ([]byte, error) { return []byte(`"` + keptBack + `"`), nil }
+
+// Empty: there are none.
+func (c Credentials) Empty() bool {
+	return c.Authorization == "" && len(c.Certificate) == 0 && len(c.Key) == 0
+}
+
+// Check refuses what no attempt could use. Its words repeat nothing of it.
+func (c Credentials) Check() error {
+	if len(c.Authorization)+len(c.Certificate)+len(c.Key) > MaxCredentials {
+		return Refuse(CodeTooLarge, "the credentials have more than %d bytes", MaxCredentials)
+	}
+	if c.Authorization != "" {
+		scheme, value, found := strings.Cut(c.Authorization, " ")
+		if !found || scheme == "" || strings.TrimSpace(value) == "" || strings.ContainsFunc(c.Authorization, unprintable) {
+			return Refuse(CodeMalformed, "the authorization must be a scheme, a blank and the credentials, as in an Authorization header")
+		}
+	}
+	if (len(c.Certificate) == 0) != (len(c.Key) == 0) {
+		return Refuse(CodeMalformed, "a client certificate and its key are passed together, or not at all")
+	}
+	if len(c.Key) == 0 {
+		return nil
+	}
+	_, err := c.Pair()
+	return err
+}
+
+// Pair is the client certificate as TLS needs it.
+func (c Credentials) Pair() (tls.Certificate, error) {
+	if bytes.Contains(c.Key, []byte("ENCRYPTED")) {
+		return tls.Certificate{}, Refuse(CodeInvalid, "the key of the client certificate is encrypted: nobody is there to say its password; pass it decrypted")
+	}
+	if block, _ := pem.Decode(c.Certificate); block == nil {
+		return tls.Certificate{}, Refuse(CodeMalformed, "the client certificate is not PEM")
+	}
+	if block, _ := pem.Decode(c.Key); block == nil {
+		return tls.Certificate{}, Refuse(CodeMalformed, "the key of the client certificate is not PEM")
+	}
+	pair, err := tls.X509KeyPair(c.Certificate, c.Key)
+	if err != nil { // its words are not repeated: they are about the key
+		return pair, Refuse(CodeInvalid, "the client certificate and its key cannot be used, or do not belong together")
+	}
+	return pair, nil
+}
+
+// Forget overwrites the key. What crypto/tls and net/http have made of it goes
+// with the garbage collector, and not sooner.
+func (c *Credentials) Forget() {
+	if c != nil {
+		clear(c.Key)
+	}
+}
