@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	agefile "filippo.io/age"
+	"filippo.io/age/armor"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/handlers"
@@ -74,6 +78,29 @@ func TestTheExampleOfTheHandshake(t *testing.T) {
 	serve.read(&r, "handshake", "apply", other, "--if-match", "1")
 	require.Equal(t, []string{"/routes/facts"}, r.PendingRestart)
 	require.EqualValues(t, 2, r.Revision)
+}
+
+// What age itself writes is taken in both forms.
+func TestWhatAgeSealsIsTaken(t *testing.T) {
+	identity, err := agefile.GenerateX25519Identity()
+	require.NoError(t, err)
+	seal := func(to io.Writer) {
+		w, err := agefile.Encrypt(to, identity.Recipient())
+		require.NoError(t, err)
+		_, err = io.WriteString(w, "hunter2")
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+	}
+	var plain, text bytes.Buffer
+	seal(&plain)
+	armored := armor.NewWriter(&text)
+	seal(armored)
+	require.NoError(t, armored.Close())
+	for _, sealed := range []string{base64.StdEncoding.EncodeToString(plain.Bytes()), text.String()} {
+		h := relay.Handshake{Organizations: map[string]relay.HandshakeOrganization{"ACME": {}},
+			Credentials: []relay.SealedCredential{{Organization: "ACME", Destination: "hook", Sealed: sealed}}}
+		require.Empty(t, h.Check())
+	}
 }
 
 // Foreman itself, over TLS, and a host that would like to be it.
