@@ -101,7 +101,8 @@ func (s *switches) store(o relay.Organization, done *relay.SwitchReply) error {
 	switch {
 	case err != nil && relay.CodeOf(err) != relay.CodeConflict:
 		return err
-	case err != nil: // the next report meets what is there then
+	case err != nil:
+		return nil //nolint:nilerr // the next report meets what is there then
 	case o.Enabled == before.Enabled: // its id was learned
 	case o.Enabled:
 		done.Enabled = append(done.Enabled, o.Name)
