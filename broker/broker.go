@@ -308,6 +308,7 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
+	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
 	loops.Go(func() { b.watch(run) })
 	loops.Go(func() { b.timekeeper(run) })
 	if b.guard != nil {
@@ -316,7 +317,6 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
-	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
 	for _, n := range b.newest.all() {
 		b.beside(func(ctx context.Context) { b.recollect(ctx, n) })
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/theforeman/foreman-relay/broker"
@@ -199,4 +200,32 @@ func TestNewQueuesOutliveAStartOfTheStore(t *testing.T) {
 	slices.Sort(got)
 	require.Equal(t, []string{"A", "B", "C", "D"}, got)
 	settledAll(t, b)
+}
+
+// A drain may do with the new queues of its destination what it could with the
+// old ones, and no more: not with another destination's, nor with what is known of
+// the organizations.
+func TestNewQueuesGiveADrainNothingElse(t *testing.T) {
+	b, certs := listening(t, relay.Queue{Organization: relay.DefaultOrganization, Destination: "elsewhere"})
+	near, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	t.Cleanup(near.Close)
+	for name, c := range map[string]*broker.Channel{"near": near, "far": dial(t, b, certs, "drain")} {
+		nc := broker.Conn(c)
+		require.Eventually(t, nc.IsConnected, 5*time.Second, 5*time.Millisecond)
+		violations := make(chan error, 16)
+		nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err })
+		putOrganization(t, b, relay.Organization{Name: name, Enabled: true}, 0)
+		mine, theirs := relay.Queue{Organization: name, Destination: queue.Destination}, relay.Queue{Organization: name, Destination: "elsewhere"}
+		accept(t, b, messageFor(name, "h", "x"))
+		answer, err := nc.Request("$JS.API.DIRECT.GET."+broker.JournalStream(mine), []byte(`{"seq":1}`), 5*time.Second)
+		require.NoError(t, err)
+		require.Equal(t, "x", string(answer.Data))
+		for _, subject := range []string{"$JS.API.DIRECT.GET." + broker.JournalStream(theirs), "$JS.API.STREAM.INFO." + broker.JournalStream(mine),
+			"$JS.API.DIRECT.GET.KV_relay", "$JS.API.DIRECT.GET.KV_relay.$KV.relay.organization.x", "$KV.relay.organization.x", "relay." + mine.Token() + ".id.lane.message"} {
+			require.NoError(t, nc.PublishRequest(subject, nc.NewInbox(), nil))
+			require.NoError(t, nc.Flush())
+			require.ErrorContains(t, <-violations, "Permissions Violation for Publish to \""+subject+"\"")
+		}
+	}
 }

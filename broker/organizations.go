@@ -74,7 +74,7 @@ func (b *Broker) PutOrganization(ctx context.Context, o relay.Organization, revi
 	b.growth.Lock()
 	defer b.growth.Unlock()
 	if b.beside == nil {
-		return 0, &relay.Error{Code: relay.CodeUnavailable, Detail: "the relay is being stopped; nothing was stored"}
+		return 0, errStopping
 	}
 	if err := b.mayPut(o, revision); err != nil {
 		return 0, err
@@ -95,6 +95,62 @@ func (b *Broker) PutOrganization(ctx context.Context, o relay.Organization, revi
 
 // growTimeout bounds what one change of an organization may take.
 const growTimeout = 30 * time.Second
+
+// putOrganization does as an organization says, and stores it; for holders of
+// growth.
+func (b *Broker) putOrganization(ctx context.Context, o relay.Organization, value []byte, revision uint64) (uint64, error) {
+	missing := b.missing(o.Name)
+	if _, err := b.ensureStreams(ctx, missing); err != nil { // so that a start finds them
+		return 0, err
+	}
+	next, err := b.storeOrganization(ctx, o, value, revision)
+	if err != nil && relay.CodeOf(err) != relay.CodeConflict {
+		return 0, err
+	}
+	if grown := b.grow(ctx, missing); grown != nil { // after a conflict for what was stored before
+		return 0, grown
+	}
+	if limited := b.limit(ctx, o.Name); limited != nil {
+		return 0, limited
+	}
+	for _, q := range b.queuesOf(o.Name) {
+		b.leases.nudge(q.Destination)
+	}
+	return next, err
+}
+
+// limit has the journals of an organization follow its quota.
+func (b *Broker) limit(ctx context.Context, name string) error {
+	for _, q := range b.queuesOf(name) {
+		if _, err := ensureStream(ctx, b.js, journalConfig(q, b.quota(q))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rememberOrganization holds an organization in memory, and makes the list of rules anew: it
+// is looked through for every request. For holders of growth, and at the start.
+func (b *Broker) rememberOrganization(name string, o organization) {
+	b.organizations.put(name, o)
+	var rules []relay.IdentityRule
+	all := b.organizations.all()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, r := range all[name].Rules {
+			r.Organization = name // it cannot send its callers to another one
+			rules = append(rules, r)
+		}
+	}
+	b.rules.Store(&rules)
+}
+
+// IdentityRules are those of all organizations, in the order of their names.
+func (b *Broker) IdentityRules() []relay.IdentityRule {
+	if rules := b.rules.Load(); rules != nil {
+		return *rules
+	}
+	return nil
+}
 
 // mayPut says why an organization is not stored, if there is a reason; for holders
 // of growth. Nobody else writes to the bucket, so what is in memory is what counts.
@@ -226,62 +282,6 @@ func (b *Broker) storeOrganizations(ctx context.Context) error {
 		if _, err := b.storeOrganization(ctx, all[name].Organization, value, 0); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// putOrganization does as an organization says, and stores it; for holders of
-// growth.
-func (b *Broker) putOrganization(ctx context.Context, o relay.Organization, value []byte, revision uint64) (uint64, error) {
-	missing := b.missing(o.Name)
-	if _, err := b.ensureStreams(ctx, missing); err != nil { // so that a start finds them
-		return 0, err
-	}
-	next, err := b.storeOrganization(ctx, o, value, revision)
-	if err != nil && relay.CodeOf(err) != relay.CodeConflict {
-		return 0, err
-	}
-	if grown := b.grow(ctx, missing); grown != nil { // after a conflict for what was stored before
-		return 0, grown
-	}
-	if limited := b.limit(ctx, o.Name); limited != nil {
-		return 0, limited
-	}
-	for _, q := range b.queuesOf(o.Name) {
-		b.leases.nudge(q.Destination)
-	}
-	return next, err
-}
-
-// limit has the journals of an organization follow its quota.
-func (b *Broker) limit(ctx context.Context, name string) error {
-	for _, q := range b.queuesOf(name) {
-		if _, err := ensureStream(ctx, b.js, journalConfig(q, b.quota(q))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// rememberOrganization holds an organization in memory, and makes the list of rules anew: it
-// is looked through for every request. For holders of growth, and at the start.
-func (b *Broker) rememberOrganization(name string, o organization) {
-	b.organizations.put(name, o)
-	var rules []relay.IdentityRule
-	all := b.organizations.all()
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		for _, r := range all[name].Rules {
-			r.Organization = name // it cannot send its callers to another one
-			rules = append(rules, r)
-		}
-	}
-	b.rules.Store(&rules)
-}
-
-// IdentityRules are those of all organizations, in the order of their names.
-func (b *Broker) IdentityRules() []relay.IdentityRule {
-	if rules := b.rules.Load(); rules != nil {
-		return *rules
 	}
 	return nil
 }

@@ -77,11 +77,17 @@ func (b *Broker) growAnew(ctx context.Context) error {
 	return nil
 }
 
+// errStopping: nothing is begun any more.
+var errStopping = &relay.Error{Code: relay.CodeUnavailable, Detail: "the relay is being stopped; nothing was stored"}
+
 // grow opens queues while the others are in use; for holders of growth. What they
 // hold already, since their organization was known before, is read as at a start.
 func (b *Broker) grow(ctx context.Context, queues []relay.Queue) error {
 	if len(queues) == 0 {
 		return nil
+	}
+	if b.beside == nil {
+		return errStopping
 	}
 	if _, err := b.ensureStreams(ctx, queues); err != nil {
 		return err
