@@ -21,13 +21,31 @@ func (b *Broker) Accept(ctx context.Context, m *relay.Message) (relay.Receipt, e
 	if !b.Known(m.Queue) {
 		return relay.Receipt{}, relay.Refuse(relay.CodeNotFound, "there is no queue %s", m.Queue)
 	}
+	leave, err := b.squeeze(m.Queue)
+	if err != nil {
+		return b.unlessStored(ctx, m, err)
+	}
+	defer leave()
 	if large(m) {
 		return b.acceptLarge(ctx, m, b.accept)
 	}
-	if b.objects.queues[m.Queue].crowded.Load() { // the journal's own limit knows nothing of the pieces
+	if b.objects.queues.of(m.Queue).crowded.Load() { // the journal's own limit knows nothing of the pieces
 		return relay.Receipt{}, full(m.Queue, nil)
 	}
 	return b.accept(ctx, m)
+}
+
+// unlessStored refuses a message, unless it is stored already: its sender gets the
+// first receipt.
+func (b *Broker) unlessStored(ctx context.Context, m *relay.Message, refused error) (relay.Receipt, error) {
+	if m.Key == "" {
+		return relay.Receipt{}, refused
+	}
+	r, err := b.Again(ctx, m)
+	if relay.CodeOf(err) == relay.CodeNotFound {
+		return r, refused
+	}
+	return r, err
 }
 
 // accept stores a message whose body is in it, or in pieces.

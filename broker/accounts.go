@@ -68,21 +68,31 @@ func (a *accounts) open(ctx context.Context, queues []relay.Queue) error {
 		if q.Destination != a.destination {
 			continue
 		}
-		ledger, err := readLedger(ctx, a.nc, checkpointKey(q))
-		if err != nil {
-			return fmt.Errorf("checkpoint of %s: %w", q, err)
-		}
-		b := &book{queue: q, ledger: ledger, safe: ledger.Floor(), agenda: newAgenda()}
-		a.books[q.Token()] = b
-		err = scan(ctx, a.nc, apiGet(eventStream(a.destination)), eventPrefix(q)+"*", ledger.Through()+1, func(s *stored) error {
-			a.enter(b, s.sequence, s.at, s.data)
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("events of %s: %w", q, err)
+		if err := a.add(ctx, q); err != nil {
+			return err
 		}
 	}
 	a.through = last // what came later comes again; ledgers count it once
+	return nil
+}
+
+// add opens the account of one queue. Nobody may write events of it meanwhile.
+func (a *accounts) add(ctx context.Context, q relay.Queue) error {
+	ledger, err := readLedger(ctx, a.nc, checkpointKey(q))
+	if err != nil {
+		return fmt.Errorf("checkpoint of %s: %w", q, err)
+	}
+	b := &book{queue: q, ledger: ledger, safe: ledger.Floor(), agenda: newAgenda()}
+	err = scan(ctx, a.nc, apiGet(eventStream(a.destination)), eventPrefix(q)+"*", ledger.Through()+1, func(s *stored) error {
+		a.enter(b, s.sequence, s.at, s.data)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("events of %s: %w", q, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.books[q.Token()] = b
 	return nil
 }
 

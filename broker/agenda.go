@@ -91,8 +91,10 @@ func (a *agenda) tell(after, cursor uint64, max int) (sequences []uint64, throug
 	return sequences, through
 }
 
-// noted tells agenda and drains of a message that was stored with a mark.
+// noted counts a message that was stored, and tells agenda and drains of one with a
+// mark.
 func (b *Broker) noted(m *relay.Message) {
+	b.crowds.of(m.Queue).stored(m.Sequence)
 	if !m.Urgent && m.NotBefore.IsZero() {
 		return
 	}

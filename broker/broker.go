@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,7 +106,8 @@ type Broker struct {
 	keys     *settledKeys
 	accounts map[string]*accounts // by destination
 	leases   *leases
-	newest   map[string]*newest // by queue token
+	newest   growing[string, *newest] // by queue token
+	crowds   growing[relay.Queue, *crowd]
 	reaches  *reaches
 	run      atomic.Uint64 // of the edge, as drains are told
 	begun    uint64        // the last run that this process has begun
@@ -112,7 +115,8 @@ type Broker struct {
 	health   *health
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
-	auditing chan struct{} // holds one: the audit under way
+	beside   func(func(context.Context)) // runs something beside the requests until Close, which waits for it; nil: closed, or not open yet
+	auditing chan struct{}               // holds one: the audit under way
 	objects  *objects
 	undo     []func() // what Close does, last in first out
 	closing  sync.Once
@@ -125,7 +129,7 @@ type Broker struct {
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
 	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{},
-		newest: map[string]*newest{}, health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
+		health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
 			return nil, err
@@ -135,7 +139,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.addQueue(q)
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openObjects, b.openServer, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -219,36 +223,33 @@ func (b *Broker) openServer(ctx context.Context) error {
 }
 
 func (b *Broker) openStreams(ctx context.Context) error {
-	newBucket, err := b.openBucket(ctx)
+	made, err := b.ensureStreams(ctx, slices.Collect(maps.Values(b.queues())))
 	if err != nil {
 		return err
 	}
-	if err := b.loadOrganizations(ctx); err != nil {
-		return err
-	}
-	made, err := ensureStreams(ctx, b.js, b.options)
-	if err != nil {
-		return err
-	}
-	if newBucket || made {
+	if made {
 		return b.sync(ctx)
 	}
 	return nil
 }
 
-func (b *Broker) openBucket(ctx context.Context) (made bool, err error) {
+func (b *Broker) openBucket(ctx context.Context) error {
+	made := false
 	kv, err := b.js.KeyValue(ctx, kvBucket) // an update would write, and the disk may be full
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		made = true
 		kv, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Storage: jetstream.FileStorage})
 	}
 	if err != nil {
-		return made, fmt.Errorf("the key-value bucket: %w", err)
+		return fmt.Errorf("the key-value bucket: %w", err)
 	}
 	if b.kv == nil { // after a restart of the server the old one is as good, and others use it
 		b.kv = kv
 	}
-	return made, nil
+	if made {
+		return b.sync(ctx)
+	}
+	return nil
 }
 
 func (b *Broker) openAccounts(ctx context.Context) error {
@@ -258,7 +259,7 @@ func (b *Broker) openAccounts(ctx context.Context) error {
 			return fmt.Errorf("settled keys of %s: %w", destination, err)
 		}
 		a := newAccounts(destination, b.nc, b.js, b.keys, b.log)
-		if err := a.open(ctx, b.options.Queues); err != nil {
+		if err := a.open(ctx, slices.Collect(maps.Values(b.queues()))); err != nil {
 			return err
 		}
 		b.accounts[destination] = a
@@ -290,13 +291,15 @@ func (b *Broker) openHouse(ctx context.Context) error {
 	for _, a := range b.accounts {
 		loops.Go(func() { a.follow(run) })
 	}
-	for _, n := range b.newest {
-		loops.Go(func() { b.recollect(run, n) })
+	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
+	for _, n := range b.newest.all() {
+		b.beside(func(ctx context.Context) { b.recollect(ctx, n) })
 	}
 	loops.Go(func() { b.house.run(run) })
 	b.later(func() {
 		b.leases.close()
 		b.reaches.close()
+		b.stopGrowing()
 		cancel()
 		loops.Wait()
 		b.endRun()

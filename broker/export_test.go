@@ -163,7 +163,7 @@ func WithPlaces(o *Options, places int) { o.places = places }
 
 // Unlearn is a broker that has not read its journal yet; Learn reads it.
 func Unlearn(b *Broker, q relay.Queue) {
-	n := b.newest[q.Token()]
+	n := b.newest.of(q.Token())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.places)
@@ -173,12 +173,12 @@ func Unlearn(b *Broker, q relay.Queue) {
 
 // Learn reads the journal as after a start.
 func Learn(ctx context.Context, b *Broker, q relay.Queue) bool {
-	return b.reread(ctx, b.newest[q.Token()])
+	return b.reread(ctx, b.newest.of(q.Token()))
 }
 
 // Learned says whether the broker has read its journal.
 func Learned(b *Broker, q relay.Queue) bool {
-	n := b.newest[q.Token()]
+	n := b.newest.of(q.Token())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.known
@@ -186,7 +186,7 @@ func Learned(b *Broker, q relay.Queue) bool {
 
 // Places is of how many places the newest message is remembered now.
 func Places(b *Broker, q relay.Queue) int {
-	n := b.newest[q.Token()]
+	n := b.newest.of(q.Token())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.places)
@@ -400,4 +400,9 @@ func EventReads(b *Broker, destination string) (func() int, error) {
 		_ = sub.Unsubscribe()
 		return int(n.Load())
 	}, err
+}
+
+// ForgetOrganization removes an organization from the bucket.
+func ForgetOrganization(ctx context.Context, b *Broker, name string) error {
+	return b.purgeKey(ctx, organizationKey(name))
 }

@@ -45,15 +45,10 @@ type slot struct {
 func openLeases(ctx context.Context, b *Broker) (*leases, error) {
 	l := &leases{b: b, run: nuid.Next(), slots: map[string]*slot{}}
 	for token, q := range b.queues() {
-		s := &slot{queue: q}
-		if err := l.read(ctx, s); err != nil {
-			return nil, err
-		}
-		pause, err := l.readPause(ctx, q)
+		s, err := l.open(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		s.pause = pause
 		l.slots[token] = s
 	}
 	for _, destination := range destinations(b.options.Queues) {
@@ -64,6 +59,25 @@ func openLeases(ctx context.Context, b *Broker) (*leases, error) {
 		l.subs = append(l.subs, sub)
 	}
 	return l, nil
+}
+
+// open reads what is stored of a queue.
+func (l *leases) open(ctx context.Context, q relay.Queue) (*slot, error) {
+	s := &slot{queue: q}
+	if err := l.read(ctx, s); err != nil {
+		return nil, err
+	}
+	pause, err := l.readPause(ctx, q)
+	s.pause = pause
+	return s, err
+}
+
+// admit takes up a queue: drains learn of it, and operators find it, from here on.
+func (l *leases) admit(s *slot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slots[s.queue.Token()] = s
+	l.b.addQueue(s.queue)
 }
 
 // read takes over what is stored of a lease.
@@ -185,7 +199,9 @@ func (l *leases) grant(destination string, r relay.LeaseRequest) relay.LeaseRepl
 			s.pausing.tell(r.Session, reply.Answer, heeded)
 		}
 		g := relay.Grant{Queue: s.queue, Granted: granted, Epoch: next.Epoch, Wait: wait,
-			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue), Hold: s.hold != nil}
+			Paused: s.pause != nil || l.b.accounts[destination].pausing(s.queue) || l.b.withheld(s.queue) != nil, Hold: s.hold != nil}
+		o, _ := l.b.KnownOrganization(s.queue.Organization)
+		g.Weight = o.Weight
 		if granted {
 			l.b.accounts[destination].tellUrgent(&g, r.Queues[token])
 		}

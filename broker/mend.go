@@ -22,29 +22,35 @@ func (b *Broker) mendTails(ctx context.Context) error {
 		return nil
 	}
 	for _, q := range b.queues() {
-		state, err := b.streamState(ctx, journalStream(q))
-		if err != nil {
+		if err := b.mendTail(ctx, q); err != nil {
 			return err
-		}
-		var known uint64
-		b.accounts[q.Destination].view(q, func(l *relay.Ledger) { known = l.Highest() })
-		if err := b.finishFilling(ctx, q, state.LastSeq); err != nil {
-			return fmt.Errorf("mend the journal of %s at its end: %w", q, err)
-		}
-		for sequence := state.LastSeq + 1; sequence <= known; sequence++ {
-			if err := b.fill(ctx, q, sequence); err != nil {
-				return fmt.Errorf("mend the journal of %s at %d: %w", q, sequence, err)
-			}
-		}
-		if known > state.LastSeq {
-			b.log.Warn().Str("queue", q.String()).Uint64("from", state.LastSeq+1).Uint64("to", known).
-				Msg("messages that were never answered were lost by the disk; their places are filled")
-			if err := b.sync(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+func (b *Broker) mendTail(ctx context.Context, q relay.Queue) error {
+	state, err := b.streamState(ctx, journalStream(q))
+	if err != nil {
+		return err
+	}
+	var known uint64
+	b.accounts[q.Destination].view(q, func(l *relay.Ledger) { known = l.Highest() })
+	if err := b.finishFilling(ctx, q, state.LastSeq); err != nil {
+		return fmt.Errorf("mend the journal of %s at its end: %w", q, err)
+	}
+	for sequence := state.LastSeq + 1; sequence <= known; sequence++ {
+		if err := b.fill(ctx, q, sequence); err != nil {
+			return fmt.Errorf("mend the journal of %s at %d: %w", q, sequence, err)
+		}
+	}
+	b.crowds.of(q).startAt(max(state.LastSeq, known))
+	if known <= state.LastSeq {
+		return nil
+	}
+	b.log.Warn().Str("queue", q.String()).Uint64("from", state.LastSeq+1).Uint64("to", known).
+		Msg("messages that were never answered were lost by the disk; their places are filled")
+	return b.sync(ctx)
 }
 
 // finishFilling does what an earlier start had begun when it was cut off: a place

@@ -158,9 +158,6 @@ func (n *newest) complete() {
 // openNewest answers the drains; without a latest route there is nothing to
 // remember, and nothing is newer than anything.
 func (b *Broker) openNewest(context.Context) error {
-	for token, q := range b.queues() {
-		b.newest[token] = newNewest(q, b.options.Latest, b.options.places)
-	}
 	for _, destination := range destinations(b.options.Queues) {
 		sub, err := b.nc.Subscribe(newestSubject(destination), func(msg *nats.Msg) { b.answerNewest(destination, msg) })
 		if err != nil {
@@ -175,7 +172,7 @@ func (b *Broker) answerNewest(destination string, msg *nats.Msg) {
 	reply := nats.NewMsg(msg.Reply)
 	var r relay.NewestRequest
 	err := json.Unmarshal(msg.Data, &r)
-	n := b.newest[r.Queue]
+	n := b.newest.of(r.Queue)
 	if err == nil && (n == nil || n.queue.Destination != destination) {
 		err = errors.New("no queue of this destination has that token")
 	}

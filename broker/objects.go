@@ -44,7 +44,7 @@ type objects struct {
 	b       *Broker
 	dir     string
 	uploads atomic.Int64 // of bodies that come from outside
-	queues  map[relay.Queue]*objectUse
+	queues  growing[relay.Queue, *objectUse]
 
 	mu    sync.Mutex
 	files map[string]int64     // by name, the bytes of what is there or comes
@@ -62,34 +62,35 @@ type objectUse struct {
 
 // openObjects finds what is there.
 func (b *Broker) openObjects(context.Context) error {
-	o := &objects{b: b, dir: filepath.Join(b.options.StateDir, objectsDir), queues: map[relay.Queue]*objectUse{},
+	o := &objects{b: b, dir: filepath.Join(b.options.StateDir, objectsDir),
 		files: map[string]int64{}, busy: map[string]time.Time{}, known: map[string]uint64{}}
-	for q := range b.known.all() {
-		o.queues[q] = &objectUse{}
-	}
 	b.objects = o
-	return o.list()
+	for _, q := range b.queues() {
+		if err := b.prepare(q); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// list takes notice of the files of the queues that are configured; those of
-// others stay, as their journals do.
-func (o *objects) list() error {
-	for token, q := range o.b.queues() {
-		found, err := os.ReadDir(filepath.Join(o.dir, token))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
+// open takes notice of the files of a queue that there is; those of others stay,
+// as their journals do.
+func (o *objects) open(q relay.Queue) error {
+	o.queues.put(q, &objectUse{})
+	found, err := os.ReadDir(filepath.Join(o.dir, q.Token()))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the large bodies of %s: %w", q, err)
+	}
+	for _, f := range found {
+		info, err := f.Info()
 		if err != nil {
 			return fmt.Errorf("look for the large bodies of %s: %w", q, err)
 		}
-		for _, f := range found {
-			info, err := f.Info()
-			if err != nil {
-				return fmt.Errorf("look for the large bodies of %s: %w", q, err)
-			}
-			if _, _, ok := parseObjectFile(token, f.Name()); ok {
-				o.add(q, filepath.Join(token, f.Name()), info.Size())
-			}
+		if _, _, ok := parseObjectFile(q.Token(), f.Name()); ok {
+			o.add(q, filepath.Join(q.Token(), f.Name()), info.Size())
 		}
 	}
 	return nil
@@ -100,7 +101,7 @@ func (o *objects) add(q relay.Queue, name string, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.files[name] += bytes
-	o.queues[q].bytes.Add(bytes)
+	o.queues.of(q).bytes.Add(bytes)
 }
 
 // remove removes an object; one that is not there is removed.
@@ -110,7 +111,7 @@ func (o *objects) remove(q relay.Queue, name string) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.queues[q].bytes.Add(-o.files[name])
+	o.queues.of(q).bytes.Add(-o.files[name])
 	delete(o.files, name)
 	o.b.barrier.MarkDirty()
 	return nil

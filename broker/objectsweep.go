@@ -79,7 +79,7 @@ func refers(m *relay.Message, upload string) bool {
 // measure looks whether journal and objects are within the quota; the journal
 // alone is the broker's to measure.
 func (h *housekeeper) measure(ctx context.Context, q relay.Queue) error {
-	use := h.b.objects.queues[q]
+	use := h.b.objects.queues.of(q)
 	if use.bytes.Load() == 0 {
 		use.crowded.Store(false)
 		return nil
@@ -88,7 +88,7 @@ func (h *housekeeper) measure(ctx context.Context, q relay.Queue) error {
 	if err != nil {
 		return err
 	}
-	if used > h.b.options.QuotaBytes {
+	if used > h.b.quota(q) {
 		h.trimForRoom(ctx, q)
 		if err := h.sweep(ctx, q); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (h *housekeeper) measure(ctx context.Context, q relay.Queue) error {
 			return err
 		}
 	}
-	use.crowded.Store(used > h.b.options.QuotaBytes)
+	use.crowded.Store(used > h.b.quota(q))
 	return nil
 }
 

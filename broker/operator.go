@@ -55,8 +55,12 @@ func (b *Broker) Queue(ctx context.Context, q relay.Queue) (relay.QueueStatus, e
 	s := relay.QueueStatus{Organization: q.Organization, Destination: q.Destination,
 		Accepted: state.LastSeq, Pending: state.LastSeq - min(state.LastSeq, counts.Totals.Sum()), Waiting: counts.Waiting,
 		Delivering: uint64(max(0, drain.status.Delivering)), RetriesHeld: uint64(max(0, drain.status.Held)), Scheduled: a.scheduledCount(q),
-		Bytes: state.Bytes + uint64(b.objects.queues[q].bytes.Load()), QuotaBytes: uint64(max(0, b.options.QuotaBytes)), Floor: floor,
+		Bytes: state.Bytes + uint64(b.objects.queues.of(q).bytes.Load()), QuotaBytes: uint64(max(0, b.quota(q))), Floor: floor,
 		Paused: drain.pause != nil, Pause: drain.pause, Breaker: drain.breaker, BreakerReason: drain.down, HeldBy: drain.status.HeldBy}
+	if s.Pause == nil {
+		s.Pause = b.withheld(q)
+		s.Paused = s.Pause != nil
+	}
 	s.SetTotals(counts.Totals)
 	if held {
 		s.Drain, s.Epoch = drain.lease.Instance, drain.lease.Epoch

@@ -73,6 +73,9 @@ func (b *Broker) PutOrganization(ctx context.Context, o relay.Organization, revi
 	}
 	b.growth.Lock()
 	defer b.growth.Unlock()
+	if b.beside == nil {
+		return 0, &relay.Error{Code: relay.CodeUnavailable, Detail: "the relay is being stopped; nothing was stored"}
+	}
 	if err := b.mayPut(o, revision); err != nil {
 		return 0, err
 	}
@@ -230,5 +233,32 @@ func (b *Broker) storeOrganizations(ctx context.Context) error {
 // putOrganization does as an organization says, and stores it; for holders of
 // growth.
 func (b *Broker) putOrganization(ctx context.Context, o relay.Organization, value []byte, revision uint64) (uint64, error) {
-	return b.storeOrganization(ctx, o, value, revision)
+	missing := b.missing(o.Name)
+	if _, err := b.ensureStreams(ctx, missing); err != nil { // so that a start finds them
+		return 0, err
+	}
+	next, err := b.storeOrganization(ctx, o, value, revision)
+	if err != nil && relay.CodeOf(err) != relay.CodeConflict {
+		return 0, err
+	}
+	if grown := b.grow(ctx, missing); grown != nil { // after a conflict for what was stored before
+		return 0, grown
+	}
+	if limited := b.limit(ctx, o.Name); limited != nil {
+		return 0, limited
+	}
+	for _, q := range b.queuesOf(o.Name) {
+		b.leases.nudge(q.Destination)
+	}
+	return next, err
+}
+
+// limit has the journals of an organization follow its quota.
+func (b *Broker) limit(ctx context.Context, name string) error {
+	for _, q := range b.queuesOf(name) {
+		if _, err := ensureStream(ctx, b.js, journalConfig(q, b.quota(q))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -15,7 +15,7 @@ func (b *Broker) isLatest(route string) bool { return slices.Contains(b.options.
 // costs the others a look at a short list.
 func (b *Broker) remember(m *relay.Message) {
 	if b.isLatest(m.Route) {
-		b.newest[m.Queue.Token()].stored(m)
+		b.newest.of(m.Queue.Token()).stored(m)
 	}
 }
 
@@ -28,7 +28,7 @@ func (b *Broker) outdated(ctx context.Context, q relay.Queue, m *relay.Message) 
 		return by, false, nil
 	}
 	place := placeOf(m)
-	if newest, ok := b.newest[q.Token()].of(place); ok && newest.Sequence > m.Origin && len(b.lasting(q, []relay.Newest{newest})) > 0 {
+	if newest, ok := b.newest.of(q.Token()).of(place); ok && newest.Sequence > m.Origin && len(b.lasting(q, []relay.Newest{newest})) > 0 {
 		return newest, true, nil
 	}
 	var found []relay.Newest

@@ -75,6 +75,18 @@ func (r *reaches) anew(ctx context.Context) error {
 	return nil
 }
 
+// add reads what is stored of one queue.
+func (r *reaches) add(ctx context.Context, q relay.Queue) error {
+	at, err := r.b.storedReach(ctx, q)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at[q.Token()] = at
+	return nil
+}
+
 func (r *reaches) close() {
 	for _, s := range r.subs {
 		_ = s.Unsubscribe() // the connection is closed next

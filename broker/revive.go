@@ -168,7 +168,7 @@ func (b *Broker) revive(ctx context.Context) error {
 	if err := b.reconnected(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{b.openStreams, b.followAnew, b.beginRun, b.storeOrganizations, b.openAgendas, b.mendTails, b.reaches.anew, b.leases.anew} {
+	for _, step := range []func(context.Context) error{b.openBucket, b.openStreams, b.followAnew, b.beginRun, b.storeOrganizations, b.openAgendas, b.mendTails, b.reaches.anew, b.leases.anew, b.growAnew} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -94,26 +94,34 @@ func (b *Broker) storeRun(ctx context.Context, r storedRun) error {
 	return nil
 }
 
-// markRun writes the beginning of a run into each queue's record, and waits for
-// the accounts where they follow it already.
+// markRun writes the beginning of a run into each queue's record.
 func (b *Broker) markRun(ctx context.Context, number uint64, ended string) error {
 	for _, q := range b.queues() {
-		s, err := b.js.Stream(ctx, journalStream(q))
-		if err != nil {
-			return fmt.Errorf("look at the journal of %s: %w", q, err)
-		}
-		reach, err := b.storedReach(ctx, q)
-		if err != nil {
+		if err := b.markQueue(ctx, q, number, ended); err != nil {
 			return err
 		}
-		at, err := recordAt(ctx, b.nc, q, relay.Event{State: relay.Started, Sequence: s.CachedInfo().State.LastSeq, Run: number, Reach: reach, Reason: ended})
-		if err != nil {
-			return fmt.Errorf("begin a run in the record of %s: %w", q, err)
-		}
-		if a := b.accounts[q.Destination]; a != nil {
-			if err := a.await(ctx, at); err != nil {
-				return fmt.Errorf("follow the events of %s: %w", q.Destination, err)
-			}
+	}
+	return nil
+}
+
+// markQueue writes it into the record of one, and waits for the accounts where
+// they follow it already.
+func (b *Broker) markQueue(ctx context.Context, q relay.Queue, number uint64, ended string) error {
+	s, err := b.js.Stream(ctx, journalStream(q))
+	if err != nil {
+		return fmt.Errorf("look at the journal of %s: %w", q, err)
+	}
+	reach, err := b.storedReach(ctx, q)
+	if err != nil {
+		return err
+	}
+	at, err := recordAt(ctx, b.nc, q, relay.Event{State: relay.Started, Sequence: s.CachedInfo().State.LastSeq, Run: number, Reach: reach, Reason: ended})
+	if err != nil {
+		return fmt.Errorf("begin a run in the record of %s: %w", q, err)
+	}
+	if a := b.accounts[q.Destination]; a != nil {
+		if err := a.await(ctx, at); err != nil {
+			return fmt.Errorf("follow the events of %s: %w", q.Destination, err)
 		}
 	}
 	return nil

@@ -158,6 +158,35 @@ func (e *embedded) admit(queues []relay.Queue) error {
 	return nil
 }
 
+// allow gives the drains what they may do with these queues, at once and at every
+// start of the server. Who is connected stays so, and keeps what it had before.
+func (e *embedded) allow(queues []relay.Queue) error {
+	for _, destination := range destinations(queues) {
+		public, err := e.drains[destination].PublicKey()
+		if err != nil {
+			return fmt.Errorf("public key of drain %s: %w", destination, err)
+		}
+		for _, u := range e.opts.Nkeys {
+			if u.Nkey == public {
+				u.Permissions = drainPermissions(destination, queues)
+			}
+		}
+		for _, u := range e.opts.Users {
+			if u.Username == DrainUser(destination) {
+				u.Permissions = drainPermissions(destination, queues)
+			}
+		}
+	}
+	s := e.current.Load()
+	if s == nil {
+		return errServerAway
+	}
+	if err := s.ReloadOptions(e.opts.Clone()); err != nil {
+		return fmt.Errorf("give the drains permission for new queues: %w", err)
+	}
+	return nil
+}
+
 // destinations lists the destinations of queues, each once, in their order.
 func destinations(queues []relay.Queue) []string {
 	var names []string

@@ -14,14 +14,15 @@ import (
 
 // ensureStreams makes what is missing and refuses what has been changed behind
 // our back. It returns whether anything was made: that is behind a barrier too.
-func ensureStreams(ctx context.Context, js jetstream.JetStream, o Options) (made bool, err error) {
+func (b *Broker) ensureStreams(ctx context.Context, queues []relay.Queue) (made bool, err error) {
+	o, js := b.options, b.js
 	var want []jetstream.StreamConfig
 	organizations := map[string]bool{}
-	for _, destination := range destinations(o.Queues) {
+	for _, destination := range destinations(queues) {
 		want = append(want, eventConfig(destination), keyConfig(destination, o.RecordWindow))
 	}
-	for _, q := range o.Queues {
-		want = append(want, journalConfig(q, o.QuotaBytes))
+	for _, q := range queues {
+		want = append(want, journalConfig(q, b.quota(q)))
 		if !organizations[q.Organization] {
 			organizations[q.Organization] = true
 			want = append(want, deadConfig(q.Organization, o.DeadQuotaBytes))
@@ -34,7 +35,7 @@ func ensureStreams(ctx context.Context, js jetstream.JetStream, o Options) (made
 		}
 		made = made || m
 	}
-	for _, q := range o.Queues {
+	for _, q := range queues {
 		m, err := ensureConsumer(ctx, js, q)
 		if err != nil {
 			return made, err

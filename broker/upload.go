@@ -33,7 +33,7 @@ var errSlowDisk = errors.New("the disk does not answer in time")
 // it alone until it ends.
 func (o *objects) begin(m *relay.Message) *upload {
 	token := relay.FreshObject()
-	u := &upload{o: o, queue: m.Queue, use: o.queues[m.Queue], token: token, name: objectFile(m.ID, token)}
+	u := &upload{o: o, queue: m.Queue, use: o.queues.of(m.Queue), token: token, name: objectFile(m.ID, token)}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.busy[u.name] = time.Time{}
@@ -197,7 +197,7 @@ func (u *upload) reserve(ctx context.Context, more int64) error {
 		if err != nil {
 			return err
 		}
-		if used+u.use.reserved.Load() <= u.o.b.options.QuotaBytes {
+		if used+u.use.reserved.Load() <= u.o.b.quota(u.queue) {
 			return nil
 		}
 		if try == 0 {
@@ -220,7 +220,7 @@ func (o *objects) used(ctx context.Context, q relay.Queue) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int64(s.CachedInfo().State.Bytes) + o.queues[q].bytes.Load(), nil
+	return int64(s.CachedInfo().State.Bytes) + o.queues.of(q).bytes.Load(), nil
 }
 
 // end says what became of the message that refers to the object.

@@ -1,9 +1,11 @@
 package cmd
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -185,6 +187,25 @@ func TestDoctorOfCertificates(t *testing.T) {
 
 	all := examineCertificates(Config{TLS: TLS{Cert: good, Key: goodKey, ClientCA: soon}, Broker: Broker{CA: over}, Foreman: Foreman{CA: none}}, now)
 	require.Len(t, all, 5)
+}
+
+func TestDoctorOfCRLs(t *testing.T) {
+	now := time.Now()
+	dir := filepath.Join(t.TempDir(), "pki")
+	_, errs, code := cli(t, "pki", "init", dir)
+	require.Zero(t, code, errs)
+	ca, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"))
+	require.NoError(t, err)
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(time.Hour)}
+	der, err := x509.CreateRevocationList(rand.Reader, list, ca.Leaf, ca.PrivateKey.(crypto.Signer))
+	require.NoError(t, err)
+	files := TLS{ClientCA: filepath.Join(dir, "ca.crt"), CRL: []string{writeFile(t, string(der))}}
+	require.Equal(t, levelOK, examineCRLs(files, now).Level)
+	late := examineCRLs(files, now.Add(2*time.Hour))
+	require.Equal(t, levelWarn, late.Level)
+	require.Contains(t, late.What, "should have been replaced by now")
+	files.CRL = []string{writeFile(t, "no list")}
+	require.Equal(t, levelFail, examineCertificates(Config{TLS: files}, now)[1].Level)
 }
 
 // certificate writes one that signs itself, and its key.

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/theforeman/foreman-relay/handlers"
 )
 
 // expiresSoon is when a certificate becomes a warning.
@@ -27,7 +30,24 @@ func examineCertificates(c Config, now time.Time) []finding {
 			all = append(all, examineFile(ca[0], ca[1], now))
 		}
 	}
+	if len(c.TLS.CRL) > 0 {
+		all = append(all, examineCRLs(c.TLS, now))
+	}
 	return all
+}
+
+// examineCRLs says whether the lists can be used, and are not older than their
+// CAs wanted: who was revoked since is let in.
+func examineCRLs(c TLS, now time.Time) finding {
+	f := finding{Level: levelOK, Check: "tls.crl", Where: strings.Join(c.CRL, ", "), What: "each is signed by a client CA and of this time"}
+	outdated, err := handlers.OutdatedCRLs(c.ClientCA, c.CRL, now)
+	switch {
+	case err != nil:
+		f.Level, f.What, f.Do = levelFail, err.Error(), "name files with the lists of the CAs in tls.client_ca"
+	case len(outdated) > 0:
+		f.Level, f.What, f.Do = levelWarn, fmt.Sprintf("the list of %q should have been replaced by now", outdated[0]), "fetch a new one; the relay reads it by itself"
+	}
+	return f
 }
 
 // examineFile says when the first certificate of a file ends that does.
@@ -52,11 +72,19 @@ func examineFile(key, path string, now time.Time) finding {
 	f.What = fmt.Sprintf("%q is valid until %s", first.Subject.String(), first.NotAfter.UTC().Format(time.DateOnly))
 	switch left := first.NotAfter.Sub(now); {
 	case left <= 0:
-		f.Level, f.What, f.Do = levelFail, fmt.Sprintf("%q has ended on %s", first.Subject.String(), first.NotAfter.UTC().Format(time.DateOnly)), "replace it and start the relay again"
+		f.Level, f.What, f.Do = levelFail, fmt.Sprintf("%q has ended on %s", first.Subject.String(), first.NotAfter.UTC().Format(time.DateOnly)), "replace it"+again(key)
 	case left < expiresSoon:
-		f.Level, f.Do = levelWarn, "replace it before it ends, and start the relay again"
+		f.Level, f.Do = levelWarn, "replace it before it ends"+again(key)
 	}
 	return f
+}
+
+// again: the edge's own files are read when they change, the others at the start.
+func again(key string) string {
+	if strings.HasPrefix(key, "tls.") {
+		return "; the relay reads it by itself"
+	}
+	return ", and start the relay again"
 }
 
 // examineKey says whether a key belongs to its certificate, and who may read it.

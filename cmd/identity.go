@@ -33,6 +33,8 @@ type Forward struct {
 	Verify string   `yaml:"verify" json:"verify"` // names of headers
 	DN     string   `yaml:"dn" json:"dn"`
 	Cert   string   `yaml:"cert" json:"cert"`
+
+	Address string `yaml:"address" json:"address"` // to whose end the proxy adds the client's address; empty: none
 }
 
 // Whether clients have to show a certificate.
@@ -92,7 +94,7 @@ func (f Forward) check() error {
 	if len(f.From) > 0 && (f.Verify == "" || f.DN == "" && f.Cert == "") {
 		return errors.New("identity.forward needs the names of the headers: verify, and dn or cert")
 	}
-	for _, name := range []string{f.Verify, f.DN, f.Cert} {
+	for _, name := range []string{f.Verify, f.DN, f.Cert, f.Address} {
 		if strings.ContainsAny(name, " :\t\r\n") {
 			return fmt.Errorf("identity.forward: %q is no name of a header", name)
 		}
@@ -120,7 +122,7 @@ func (s *server) callers() *handlers.Callers {
 	c, i := s.config, s.config.Identity
 	from, _ := prefixes(i.Forward.From) // checked before
 	o := handlers.CallerOptions{Certificates: s.certificates, Required: c.TLS.ClientCA != "" && c.TLS.ClientAuth != clientAuthRequest,
-		Forward: handlers.Forward{From: from, Verify: i.Forward.Verify, DN: i.Forward.DN, Cert: i.Forward.Cert},
+		Forward: handlers.Forward{From: from, Verify: i.Forward.Verify, DN: i.Forward.DN, Cert: i.Forward.Cert, Address: i.Forward.Address},
 		Rules:   i.Rules, SpeaksFor: i.SpeaksFor, Anonymous: c.Organization, Hosts: i.Hosts, Remember: i.RememberHosts, Log: s.log}
 	switch {
 	case i.DefaultOrganization != nil:

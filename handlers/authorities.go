@@ -66,6 +66,16 @@ func readAuthorities(caFile string, crlFiles []string) (*authorities, error) {
 	return a, nil
 }
 
+// OutdatedCRLs are the issuers whose lists should have been replaced by now; an
+// error says which file cannot be used.
+func OutdatedCRLs(clientCA string, crls []string, now time.Time) ([]string, error) {
+	a, err := readAuthorities(clientCA, crls)
+	if err != nil {
+		return nil, err
+	}
+	return a.outdated(now), nil
+}
+
 func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 	var all []*x509.Certificate
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {

@@ -21,6 +21,9 @@ type Forward struct {
 	Verify string         // header that says SUCCESS, NONE or FAILED:…, as Apache and nginx do
 	DN     string         // header with the subject, as RFC 2253 writes it
 	Cert   string         // header with the certificate, PEM with percent-encoding; it counts more than DN
+	// Address is a header to whose end the proxy adds the client's address; empty:
+	// the proxy's own is all that is known.
+	Address string
 }
 
 // DefaultForward has the headers' names and no addresses.
@@ -49,7 +52,26 @@ func (f Forward) take(r *http.Request) (claims, bool) {
 		said.twice = said.twice || len(values) > 1
 		r.Header.Del(name)
 	}
-	return said, f.believes(r.RemoteAddr)
+	if !f.believes(r.RemoteAddr) {
+		return said, false
+	}
+	f.takeAddress(r)
+	return said, true
+}
+
+// takeAddress makes the client's address the one that the request comes from.
+func (f Forward) takeAddress(r *http.Request) {
+	values := r.Header.Values(f.Address)
+	if f.Address == "" || len(values) == 0 {
+		return
+	}
+	last := values[len(values)-1]
+	if i := strings.LastIndexByte(last, ','); i >= 0 {
+		last = last[i+1:]
+	}
+	if ip, err := netip.ParseAddr(strings.TrimSpace(last)); err == nil {
+		r.RemoteAddr = netip.AddrPortFrom(ip, 0).String()
+	}
 }
 
 func (f Forward) believes(remote string) bool {
@@ -107,8 +129,11 @@ func (c *Callers) forwardedCertificate(k caller, text string) caller {
 	if c.Certificates != nil && c.Certificates.files.ClientCA != "" {
 		return c.certified(k, []*x509.Certificate{cert})
 	}
+	if now := c.Now(); now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
+		k.refused = notKnown(relay.RefusedExpired, "the certificate that the proxy passes on is not valid at this time: renew it")
+		return k
+	}
 	k.credential = credentialOf(cert, []string{cert.Issuer.String()})
-	k.shown = relay.Sender{Name: k.credential.CN, Fingerprint: k.credential.Fingerprint}.String()
 	return k
 }
 

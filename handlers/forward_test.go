@@ -86,6 +86,31 @@ func TestAProxySaysWho(t *testing.T) {
 	}
 }
 
+// TestTheAddressBehindAProxy: the last one, which the proxy has added itself.
+func TestTheAddressBehindAProxy(t *testing.T) {
+	for name, c := range map[string]struct {
+		header, remote, forwarded, want string
+	}{
+		"the last":       {"X-Forwarded-For", "192.0.2.1:5", "198.51.100.1, 203.0.113.9", "203.0.113.9"},
+		"none":           {"X-Forwarded-For", "192.0.2.1:5", "nobody", "192.0.2.1"},
+		"not asked for":  {"", "192.0.2.1:5", "203.0.113.9", "192.0.2.1"},
+		"from elsewhere": {"X-Forwarded-For", "192.0.2.2:5", "203.0.113.9", "192.0.2.2"},
+	} {
+		b := behind(t, func(o *handlers.CallerOptions) { o.Forward.Address = c.header })
+		r := post("/unattended/built", "", "X-Forwarded-For", c.forwarded)
+		r.RemoteAddr = c.remote
+		require.Equal(t, http.StatusCreated, b.do(r).Code, name)
+		require.Equal(t, c.want, b.intake.one(t).Header["X-Forwarded-For"], name)
+	}
+}
+
+// TestAnExpiredCertificateBehindAProxy, which the proxy has let through.
+func TestAnExpiredCertificateBehindAProxy(t *testing.T) {
+	old := newTree(t).acme.issue("web01.example.com", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	r := post(reportPath, report, "X-SSL-Client-Verify", "SUCCESS", "X-SSL-Client-Cert", url.PathEscape(string(certificatesPEM(old.Leaf))))
+	require.Equal(t, "expired", recorded(t, behind(t, nil).do(r), relay.CodeUnauthenticated).Reason)
+}
+
 // TestHeadersThatAreThereTwice: one of them may be the client's own.
 func TestHeadersThatAreThereTwice(t *testing.T) {
 	b := behind(t, nil)

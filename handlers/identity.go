@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -33,6 +32,7 @@ type CallerOptions struct {
 	// most, are learnt from senders that speak for themselves.
 	Hosts    map[string]string
 	Remember int
+	Now      relay.Clock // nil: the system's
 	Log      zerolog.Logger
 }
 
@@ -51,6 +51,9 @@ const (
 
 // NewCallers makes Callers.
 func NewCallers(o CallerOptions) *Callers {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Callers{CallerOptions: o, homes: newHomes(o.Hosts, o.Remember),
 		refused: o.Log.Sample(&zerolog.BurstSampler{Burst: refusalsLogged, Period: refusalsPeriod})}
 }
@@ -64,8 +67,16 @@ func (c *Callers) inForce() bool {
 type caller struct {
 	credential *relay.Credential // nil: he has shown none, or refused says what is wrong with it
 	refused    *relay.Error
-	shown      string // name and fingerprint of what he has shown, good or not, for the log
+	shown      string // name and fingerprint of what he has shown and was refused, for the log
 	secure     bool   // over TLS, to the relay or to the proxy before it
+}
+
+// name is that of the caller for the log.
+func (k caller) name() string {
+	if k.credential == nil {
+		return k.shown
+	}
+	return relay.Sender{Name: k.credential.CN, Fingerprint: k.credential.Fingerprint}.String()
 }
 
 const contextCaller = "caller"
@@ -114,7 +125,7 @@ func noCertificate() *relay.Error {
 // tellRefused counts a caller who was refused, and logs some.
 func (e *Edge) tellRefused(c echo.Context, reason string) {
 	e.Metrics.refuseCaller(reason)
-	e.Callers.refused.Warn().Str("reason", reason).Str("caller", callerOf(c).shown).Str("remote", c.Request().RemoteAddr).
+	e.Callers.refused.Warn().Str("reason", reason).Str("caller", callerOf(c).name()).Str("remote", c.Request().RemoteAddr).
 		Str("method", c.Request().Method).Str("route", c.Path()).Str("request_id", requestID(c)).Msg("a caller was refused")
 }
 
@@ -137,11 +148,9 @@ func (c *Callers) recognize(r *http.Request) caller {
 
 // certified is the caller with what he has shown.
 func (c *Callers) certified(k caller, shown []*x509.Certificate) caller {
-	if len(shown) > 0 {
-		claims := credentialOf(shown[0], nil)
-		k.shown = relay.Sender{Name: claims.CN, Fingerprint: claims.Fingerprint}.String()
+	if k.credential, k.refused = c.Certificates.verify(shown); k.refused != nil {
+		k.shown = caller{credential: credentialOf(shown[0], nil)}.name()
 	}
-	k.credential, k.refused = c.Certificates.verify(shown)
 	return k
 }
 
@@ -163,14 +172,16 @@ func (c *Callers) sender(k caller) (relay.Sender, error) {
 	case k.credential == nil:
 		return relay.Sender{}, noCertificate()
 	}
-	rules := c.Rules
+	if s, ok := relay.Identify(c.Rules, *k.credential); ok {
+		return s, nil
+	}
 	if c.More != nil {
-		rules = slices.Concat(rules, c.More())
+		if s, ok := relay.Identify(c.More(), *k.credential); ok {
+			return s, nil
+		}
 	}
 	if c.Default != "" {
-		rules = append(slices.Clip(rules), relay.IdentityRule{Organization: c.Default, SpeaksFor: c.SpeaksFor})
-	}
-	if s, ok := relay.Identify(rules, *k.credential); ok {
+		s, _ := relay.Identify([]relay.IdentityRule{{Organization: c.Default, SpeaksFor: c.SpeaksFor}}, *k.credential)
 		return s, nil
 	}
 	return relay.Sender{}, relay.Refuse(relay.CodeDenied, "no rule says to which organization this certificate belongs: "+

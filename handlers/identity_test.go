@@ -322,6 +322,12 @@ func TestFilesChangeWhileConnectionsAreOpen(t *testing.T) {
 	require.Equal(t, "revoked", ask(one).reason)
 	require.Equal(t, 201, ask(two).status, "others stay")
 
+	stranger := k.stranger.issue("web03.example.com", nil)
+	three := l.client(t, &stranger)
+	require.Equal(t, "unknown_ca", ask(three).reason)
+	put(t, k.file("ca.crt"), certificatesPEM(append(k.ours, k.stranger.cert)...))
+	await(func() bool { return ask(three).status == 201 })
+
 	renewed := k.acme.server()
 	put(t, k.file("server.key"), keyPEM(t, renewed))
 	put(t, k.file("server.crt"), certificatesPEM(renewed.Leaf))

@@ -143,6 +143,7 @@ func (d *Drain) renew(ctx, hard context.Context) {
 			p.lose()
 			continue
 		}
+		d.Gate.Weigh(g.Queue, g.Weight)
 		t := Term{Epoch: g.Epoch, Run: reply.Run, Valid: p.valid, Paused: g.Paused}
 		if !p.hold(ctx, hard, t, sent.Add(reply.TTL)) || !p.worker.Tell(g.UrgentAfter, g.UrgentThrough, g.Urgent) {
 			d.soon = min(d.soon, askAgain)

@@ -74,6 +74,7 @@ var letterFields = map[string]func(DeadLetter) string{
 	"path":          func(l DeadLetter) string { return l.Path },
 	"content_type":  func(l DeadLetter) string { return l.ContentType },
 	"replayed_from": func(l DeadLetter) string { return l.ReplayedFrom },
+	"sender":        func(l DeadLetter) string { return l.Sender },
 }
 
 // Condition compares one field with a value: = is, != is not, ~ contains.

@@ -57,6 +57,7 @@ type Grant struct {
 	Epoch   uint64        `json:"epoch"`
 	Wait    time.Duration `json:"wait_ns"`          // before the first attempt, or before asking again
 	Paused  bool          `json:"paused,omitempty"` // no attempt is begun, and the lease is kept
+	Weight  int           `json:"weight,omitempty"` // of the queue's organization; 0: as it is configured for the drain
 	Hold    bool          `json:"hold,omitempty"`   // the term ends, and the lease is kept: the edge settles something itself
 
 	// Urgent are sequences of pending urgent messages, all that the edge has given

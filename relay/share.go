@@ -79,11 +79,32 @@ func (s *share) turn() float64 { return s.used + float64(s.held)*standing/s.weig
 func (g *Gate) share(q Queue) *share {
 	s := g.shares[q]
 	if s == nil {
-		s = &share{weight: float64(max(1, g.options.Weights[q.Organization])), place: -1}
+		s = &share{weight: g.weight(q, 0), place: -1}
 		s.startFrom(g.limit.limit(), g.options.Concurrency, time.Now())
 		g.shares[q] = s
 	}
 	return s
+}
+
+// weight is the share of a queue: the one that is given, or the configured one.
+func (g *Gate) weight(q Queue, given int) float64 {
+	if given <= 0 {
+		given = g.options.Weights[q.Organization]
+	}
+	return float64(max(1, given))
+}
+
+// Weigh gives a queue another weight, from now on; 0: the configured one.
+func (g *Gate) Weigh(q Queue, weight int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.share(q)
+	if w := g.weight(q, weight); w != s.weight {
+		now := time.Now()
+		s.account(now) // what it has used, it has used with the weight before
+		s.weight = w
+		g.grant(now)
+	}
 }
 
 // Join says that a queue is drained from now on: a permit is kept for it while

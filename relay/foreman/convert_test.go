@@ -133,3 +133,21 @@ func TestTheHostIsLookedForInAFewLines(t *testing.T) {
 	require.True(t, found)
 	require.Equal(t, "web1", host)
 }
+
+// The edge has looked at one line or member and let the sender speak for that
+// host; a reader that finds another must not deliver for it.
+func TestAReportOfTwoHosts(t *testing.T) {
+	for name, c := range map[string]struct {
+		f    conversion
+		body string
+	}{
+		"a quoted key":     {convertPuppet, "host: own.example.com\n\"host\": victim.example.com\n"},
+		"in other letters": {convertAnsible, `{"host":"own.example.com","Host":"victim.example.com","results":[]}`},
+	} {
+		for lane, good := range map[string]bool{"own.example.com": false, "victim.example.com": true, "": true} {
+			d, err := c.f(t.Context(), Options{}, &relay.Message{ID: "id", Received: now, Lane: lane, Body: []byte(c.body)})
+			require.Equal(t, good, err == nil, "%s %q: %v", name, lane, err)
+			require.Equal(t, good, strings.Contains(string(d.body), "victim"), "%s %q", name, lane)
+		}
+	}
+}
