@@ -13,13 +13,13 @@ import (
 
 // ansibleReport is what Ansible's callback sends to a smart proxy.
 type ansibleReport struct {
-	UUID       any
-	Host       string
-	ReportedAt any
-	CheckMode  any
-	Summary    map[string]any
-	Status     map[string]any // of collections before 3.1 in place of the summary
-	Results    []map[string]any
+	UUID       any              `json:"uuid"`
+	Host       string           `json:"host"`
+	ReportedAt any              `json:"reported_at"`
+	CheckMode  any              `json:"check_mode"`
+	Summary    map[string]any   `json:"summary"`
+	Status     map[string]any   `json:"status"` // of collections before 3.1 in place of the summary
+	Results    []map[string]any `json:"results"`
 }
 
 // ansibleBody is the body of a host report of format ansible, in the shape that
@@ -42,8 +42,10 @@ const maxAnsibleResults = 20_000
 // convertAnsible makes a host report of it. Facts that it holds are not sent: one
 // attempt is one request.
 func convertAnsible(_ context.Context, _ Options, m *relay.Message) (delivery, error) {
-	r, err := readAnsible(m.Body)
-	if err != nil {
+	var r ansibleReport
+	decoder := json.NewDecoder(bytes.NewReader(m.Body))
+	decoder.UseNumber() // numbers stay as they were written
+	if err := decoder.Decode(&r); err != nil {
 		return delivery{}, fmt.Errorf("the body is no report of Ansible: %w", err)
 	}
 	if strings.TrimSpace(r.Host) == "" {
@@ -63,27 +65,6 @@ func convertAnsible(_ context.Context, _ Options, m *relay.Message) (delivery, e
 		body.ID = relay.UUID(m.ID)
 	}
 	return hostReportDelivery(hostReport{Format: "ansible", Host: r.Host, Keywords: body.Keywords, counts: n}, m, body)
-}
-
-// readAnsible takes members by their exact names: encoding/json would take HOST for
-// the host as well, which is not the one that the sender was held against.
-func readAnsible(body []byte) (r ansibleReport, err error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return r, err
-	}
-	for name, to := range map[string]any{"uuid": &r.UUID, "host": &r.Host, "reported_at": &r.ReportedAt, "check_mode": &r.CheckMode,
-		"summary": &r.Summary, "status": &r.Status, "results": &r.Results} {
-		if members[name] == nil {
-			continue
-		}
-		decoder := json.NewDecoder(bytes.NewReader(members[name]))
-		decoder.UseNumber() // numbers stay as they were written
-		if err := decoder.Decode(to); err != nil {
-			return r, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return r, nil
 }
 
 // describe adds to a result its level and a line for people, and counts it.

@@ -291,8 +291,8 @@ func yamlHost(q relay.Request) (string, bool) {
 
 // yamlHosts are the hosts that a Puppet report names, as yamlHost finds them. A
 // line that cannot be read by itself, and what is beyond the lines that are tried,
-// names a host without a name. What a whole document says may be something else
-// still: convertPuppet refuses that.
+// names a host without a name. What the whole document says may be something else
+// still: hostReportDelivery refuses that.
 func yamlHosts(q relay.Request) []string {
 	var hosts []string
 	for line := range bytes.Lines(q.Body) {
