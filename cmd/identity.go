@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -78,11 +77,8 @@ func checkRule(key string, r relay.IdentityRule) error {
 	if r.Organization == "" {
 		problems = append(problems, fmt.Errorf("%s.organization is missing: name one, or write %s to take it from the certificate's subject", key, relay.OrganizationOfSubject))
 	}
-	if print, err := hex.DecodeString(relay.NormalFingerprint(r.Fingerprint)); r.Fingerprint != "" && (err != nil || len(print) != 32) {
-		problems = append(problems, fmt.Errorf("%s.fingerprint is %q; write a SHA-256 in hexadecimal (openssl x509 -noout -fingerprint -sha256)", key, r.Fingerprint))
-	}
-	if err := r.SpeaksFor.Check(); err != nil {
-		problems = append(problems, fmt.Errorf("%s.speaks_for: %w", key, err))
+	for _, problem := range r.Problems() {
+		problems = append(problems, fmt.Errorf("%s.%w", key, problem))
 	}
 	return errors.Join(problems...)
 }
@@ -124,6 +120,9 @@ func (s *server) callers() *handlers.Callers {
 	o := handlers.CallerOptions{Certificates: s.certificates, Required: c.TLS.ClientCA != "" && c.TLS.ClientAuth != clientAuthRequest,
 		Forward: handlers.Forward{From: from, Verify: i.Forward.Verify, DN: i.Forward.DN, Cert: i.Forward.Cert, Address: i.Forward.Address},
 		Rules:   i.Rules, SpeaksFor: i.SpeaksFor, Anonymous: c.Organization, Hosts: i.Hosts, Remember: i.RememberHosts, Log: s.log}
+	if s.broker != nil {
+		o.More = s.broker.OrganizationRules
+	}
 	switch {
 	case i.DefaultOrganization != nil:
 		o.Default, o.Anonymous = *i.DefaultOrganization, *i.DefaultOrganization

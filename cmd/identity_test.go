@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
 	standin "github.com/theforeman/foreman-relay/test/foreman"
 )
@@ -130,4 +131,26 @@ func TestTheSenderOfALetter(t *testing.T) {
 	out, errs, code = p.ask("dlq", "ls", "--where", "sender~web01.", "-q")
 	require.Zero(t, code, errs)
 	require.Equal(t, id+"\n", out)
+}
+
+// The rules of an organization count after the configuration's, from the moment
+// that it is changed.
+func TestAnOrganizationsRulesAreInForce(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "identity: {forward: {from: [127.0.0.1]}, rules: [{cn: nobody, organization: default}]}\n"))
+	post := func() int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.start["url"]+"/relay/v1/queues/ACME/foreman/messages", strings.NewReader("x"))
+		require.NoError(t, err)
+		r.Header.Set("X-SSL-Client-Verify", "SUCCESS")
+		r.Header.Set("X-SSL-Client-DN", "CN=web01.example.com")
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	require.Equal(t, http.StatusForbidden, post())
+	client := handlers.Dial(p.socket())
+	defer client.Close()
+	_, err := client.PutOrganization(t.Context(), relay.Organization{Name: "ACME", Enabled: true, Rules: []relay.IdentityRule{{CN: "*.example.com"}}}, 0)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusAccepted, post())
 }
