@@ -181,6 +181,9 @@ func (a *authorities) verify(shown []*x509.Certificate, now time.Time) (*relay.C
 		return nil, refused
 	}
 	v := verified{credential: credentialOf(shown[0], a.issuers(chains)), from: shown[0].NotBefore, until: shown[0].NotAfter}
+	if !slices.ContainsFunc(chains, free) && !slices.Contains(shown[0].DNSNames, v.credential.CN) {
+		v.credential.CN = "" // crypto/x509 has held the DNS names against what the CA may name, and not this
+	}
 	for _, c := range slices.Concat(chains...) {
 		v.from, v.until = latest(v.from, c.NotBefore), earliest(v.until, c.NotAfter)
 	}
@@ -188,6 +191,11 @@ func (a *authorities) verify(shown []*x509.Certificate, now time.Time) (*relay.C
 	a.known.Add(key, v)
 	a.mu.Unlock()
 	return v.credential, nil
+}
+
+// free says whether the CAs of a chain may name any host.
+func free(chain []*x509.Certificate) bool {
+	return !slices.ContainsFunc(chain[1:], func(c *x509.Certificate) bool { return len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains) > 0 })
 }
 
 func latest(a, b time.Time) time.Time {
