@@ -414,6 +414,27 @@ func TestThePassesOfAnOrganizationThatIsOff(t *testing.T) {
 	b.counts(t, `outcome="refused",route="node"} 2`)
 }
 
+// Who may ask about others may ask about those alone for whom it may speak: a tenant's
+// own CA can give a certificate any name, a named one among them.
+func TestAboutWhomMayBeAsked(t *testing.T) {
+	b := newPassBench(t, func(s *passSetup) {
+		s.options.Loopback, s.options.Callers = false, []string{"puppet.example.com"}
+		s.callers = &handlers.CallerOptions{Forward: handlers.DefaultForward(), Hosts: map[string]string{"web9.example.com": "Beta"}, Rules: []relay.IdentityRule{
+			{SubjectO: "any", Organization: "default", SpeaksFor: relay.HostsAny},
+			{SubjectO: "some", Organization: "default", SpeaksFor: "web1.*"},
+			{SubjectO: "own", Organization: "default"}}}
+		s.callers.Forward.From = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+	})
+	const autosign, other = "/salt/api/v2/salt_autosign_auth?name=web1.example.com", "/node/web2.example.com?format=yml"
+	for who, want := range map[string][4]int{"any": {200, 200, 200, 403}, "some": {200, 403, 403, 403}, "own": {403, 403, 403, 403}} {
+		for i, r := range []*http.Request{ask("GET", nodePath, ""), ask("GET", other, ""), ask("PUT", autosign, ""), ask("GET", "/node/web9.example.com?format=yml", "")} {
+			r.Header.Set("X-SSL-Client-Verify", "SUCCESS")
+			r.Header.Set("X-SSL-Client-DN", "CN=puppet.example.com,O="+who)
+			require.Equal(t, want[i], b.do(r).Code, "%s %s", who, r.URL)
+		}
+	}
+}
+
 // Where nobody is let in without a certificate, nothing is passed on for him.
 func TestWhatIsPassedOnForNobody(t *testing.T) {
 	for organization, status := range map[string]int{"": http.StatusUnauthorized, "default": http.StatusOK} {
