@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,22 @@ func TestTheCommonNameOfACAThatMayNotNameAll(t *testing.T) {
 		r := post(reportPath, reportOf(c.host))
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.sender.Leaf, named.cert}}
 		require.Equal(t, c.status, l.do(r).Code, name)
+	}
+}
+
+// TestATenantsCertificateWithForemansName: a tenant's own CA can make one, and with
+// it nobody reads the log.
+func TestATenantsCertificateWithForemansName(t *testing.T) {
+	l := listen(t, newTree(t), nil, true, nil)
+	const name = "foreman.example.com"
+	for issuer, want := range map[string][2]int{"": {200, 200}, l.tree.acme.cert.Subject.String(): {200, 403}} {
+		b := newEdge(t, func(o *handlers.EdgeOptions) {
+			o.Callers = handlers.NewCallers(handlers.CallerOptions{Certificates: l.certificates, Required: true})
+			o.SmartProxy = handlers.SmartProxyOptions{Features: []string{"logs"}, Trust: handlers.Trust{Hosts: []string{name}, Issuer: issuer}}
+		})
+		for i, by := range []*authority{l.tree.acme, l.tree.beta} {
+			require.Equal(t, want[i], b.do(shows(httptest.NewRequest(http.MethodGet, "/logs", nil), by.issue(name, nil))).Code, "%q %d", issuer, i)
+		}
 	}
 }
 
