@@ -60,6 +60,9 @@ func (c *Config) checkIdentity() error {
 	}
 	for n, r := range i.Rules {
 		problems = append(problems, checkRule(fmt.Sprintf("identity.rules[%d]", n), r))
+		if r.Issuer != "" && c.TLS.ClientCA == "" {
+			problems = append(problems, fmt.Errorf("identity.rules[%d].issuer needs tls.client_ca, behind a proxy too: only a CA that the relay has itself is known by its certificates, not by what it is called", n))
+		}
 	}
 	if err := i.SpeaksFor.Check(); err != nil {
 		problems = append(problems, fmt.Errorf("identity.speaks_for: %w", err))
