@@ -94,7 +94,7 @@ type Broker struct {
 	byToken       growing[string, relay.Queue]  // the queues
 	known         growing[relay.Queue, bool]    // the same
 	organizations growing[string, organization] // by name
-	rules         atomic.Pointer[organizationRules]
+	rules         atomic.Pointer[[]relay.IdentityRule]
 
 	lock     *DirLock
 	marker   *Marker

@@ -118,7 +118,9 @@ func TestQueuesThatWereMadeAreThereAfterARestart(t *testing.T) {
 // with what waits in it.
 func TestWhatWaitsInAQueueIsFoundWhenItsOrganizationIsMadeAgain(t *testing.T) {
 	dir := stateDir(t)
-	b := open(t, dir, func(o *broker.Options) { o.Queues = append(o.Queues, relay.Queue{Organization: "ACME", Destination: queue.Destination}) })
+	b := open(t, dir, func(o *broker.Options) {
+		o.Queues = append(o.Queues, relay.Queue{Organization: "ACME", Destination: queue.Destination})
+	})
 	accept(t, b, messageFor("ACME", "h", "kept"))
 	require.NoError(t, broker.ForgetOrganization(t.Context(), b, "ACME"))
 	b.Close()

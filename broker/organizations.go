@@ -137,9 +137,9 @@ func encodeOrganization(o relay.Organization) ([]byte, error) {
 		if problems := r.Problems(); len(problems) > 0 {
 			return nil, relay.Refuse(relay.CodeMalformed, "organization %q: rules[%d].%v", o.Name, i, problems[0])
 		}
-		if r.Organization != "" && r.Organization != o.Name {
-			return nil, relay.Refuse(relay.CodeMalformed, "organization %q: rules[%d].organization is %q: an organization's rule maps to it alone", o.Name, i, r.Organization)
-		}
+	}
+	if o.Name == relay.OrganizationOfSubject { // its rules would take any O
+		return nil, relay.Refuse(relay.CodeMalformed, "an organization cannot be called %q: in a rule that stands for the certificate's O", o.Name)
 	}
 	value, err := json.Marshal(o)
 	if err == nil && len(value) > maxOrganization {
@@ -158,7 +158,7 @@ func (b *Broker) storeOrganization(ctx context.Context, o relay.Organization, va
 	if err := b.sync(ctx); err != nil {
 		return 0, err
 	}
-	b.organizations.put(o.Name, organization{o, next})
+	b.rememberOrganization(o.Name, organization{o, next})
 	return next, nil
 }
 
@@ -199,7 +199,7 @@ func (b *Broker) takeOrganization(s *stored) error {
 	if kvSubject(organizationKey(o.Name)) != s.subject {
 		return fmt.Errorf("what is stored as %s is the organization %q", s.subject, o.Name)
 	}
-	b.organizations.put(o.Name, organization{o, s.sequence})
+	b.rememberOrganization(o.Name, organization{o, s.sequence})
 	return nil
 }
 
@@ -212,7 +212,7 @@ func (b *Broker) loadOrganizations(ctx context.Context) error {
 	}
 	for _, q := range b.options.Queues {
 		if _, known := b.organizations.all()[q.Organization]; !known {
-			b.organizations.put(q.Organization, organization{Organization: relay.Organization{Name: q.Organization, Enabled: true,
+			b.rememberOrganization(q.Organization, organization{Organization: relay.Organization{Name: q.Organization, Enabled: true,
 				ChangedBy: relay.ChangedByConfiguration, Changed: time.Now().UTC()}})
 		}
 	}
@@ -270,6 +270,29 @@ func (b *Broker) limit(ctx context.Context, name string) error {
 		if _, err := ensureStream(ctx, b.js, journalConfig(q, b.quota(q))); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// rememberOrganization holds an organization in memory, and makes the list of rules anew: it
+// is looked through for every request. For holders of growth, and at the start.
+func (b *Broker) rememberOrganization(name string, o organization) {
+	b.organizations.put(name, o)
+	var rules []relay.IdentityRule
+	all := b.organizations.all()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, r := range all[name].Rules {
+			r.Organization = name // it cannot send its callers to another one
+			rules = append(rules, r)
+		}
+	}
+	b.rules.Store(&rules)
+}
+
+// IdentityRules are those of all organizations, in the order of their names.
+func (b *Broker) IdentityRules() []relay.IdentityRule {
+	if rules := b.rules.Load(); rules != nil {
+		return *rules
 	}
 	return nil
 }

@@ -72,8 +72,7 @@ func TestOrganizationsThatAreRefused(t *testing.T) {
 		"a quota below":     {relay.Organization{Name: "A", Quota: relay.OrganizationQuota{Bytes: -1}}, revision, relay.CodeMalformed},
 		"a weight above":    {relay.Organization{Name: "A", Weight: relay.MaxWeight + 1}, revision, relay.CodeMalformed},
 		"a rate below":      {relay.Organization{Name: "A", Rate: relay.OrganizationRate{SenderPerSecond: -1}}, revision, relay.CodeMalformed},
-		"a rule of another": {relay.Organization{Name: "A", Rules: []relay.IdentityRule{{Organization: "B"}}}, revision, relay.CodeMalformed},
-		"a rule of any O":   {relay.Organization{Name: "A", Rules: []relay.IdentityRule{{Organization: relay.OrganizationOfSubject}}}, revision, relay.CodeMalformed},
+		"a name of rules":   {relay.Organization{Name: relay.OrganizationOfSubject}, 0, relay.CodeMalformed},
 		"a wrong rule":      {relay.Organization{Name: "A", Rules: []relay.IdentityRule{{Fingerprint: "ab"}}}, revision, relay.CodeMalformed},
 		"a wrong host":      {relay.Organization{Name: "A", Rules: []relay.IdentityRule{{SpeaksFor: "a b"}}}, revision, relay.CodeMalformed},
 		"too large":         {relay.Organization{Name: "A", Why: strings.Repeat("x", 300<<10)}, revision, relay.CodeTooLarge},
@@ -86,21 +85,4 @@ func TestOrganizationsThatAreRefused(t *testing.T) {
 	_, known := b.KnownOrganization("B")
 	require.False(t, known)
 	require.Greater(t, putOrganization(t, b, relay.Organization{Name: "A", Enabled: true}, revision), revision)
-}
-
-// An organization's rules are in force as soon as they are stored, and map to it
-// alone; a restart keeps them.
-func TestTheRulesOfOrganizations(t *testing.T) {
-	dir := stateDir(t)
-	b := open(t, dir, nil)
-	require.Empty(t, b.OrganizationRules())
-	revision := putOrganization(t, b, relay.Organization{Name: "B", Rules: []relay.IdentityRule{{CN: "b", SpeaksFor: relay.HostsAny}}}, 0)
-	putOrganization(t, b, relay.Organization{Name: "A", Rules: []relay.IdentityRule{{CN: "a", Organization: "A"}}}, 0)
-	want := []relay.IdentityRule{{CN: "a", Organization: "A"}, {CN: "b", Organization: "B", SpeaksFor: relay.HostsAny}}
-	require.Equal(t, want, b.OrganizationRules())
-	b.Close()
-	b = open(t, dir, nil)
-	require.Equal(t, want, b.OrganizationRules())
-	putOrganization(t, b, relay.Organization{Name: "B"}, revision)
-	require.Equal(t, want[:1], b.OrganizationRules())
 }

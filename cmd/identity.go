@@ -122,10 +122,7 @@ func (s *server) callers() *handlers.Callers {
 	from, _ := prefixes(i.Forward.From) // checked before
 	o := handlers.CallerOptions{Certificates: s.certificates, Required: c.TLS.ClientCA != "" && c.TLS.ClientAuth != clientAuthRequest,
 		Forward: handlers.Forward{From: from, Verify: i.Forward.Verify, DN: i.Forward.DN, Cert: i.Forward.Cert, Address: i.Forward.Address},
-		Rules:   i.Rules, SpeaksFor: i.SpeaksFor, Anonymous: c.Organization, Hosts: i.Hosts, Remember: i.RememberHosts, Log: s.log}
-	if s.broker != nil {
-		o.More = s.broker.OrganizationRules
-	}
+		Rules:   i.Rules, More: s.broker.IdentityRules, SpeaksFor: i.SpeaksFor, Anonymous: c.Organization, Hosts: i.Hosts, Remember: i.RememberHosts, Log: s.log}
 	switch {
 	case i.DefaultOrganization != nil:
 		o.Default, o.Anonymous = *i.DefaultOrganization, *i.DefaultOrganization

@@ -56,7 +56,7 @@ func TestSurface(t *testing.T) {
 		"dlq replay": letters("dry-run", "yes", "rate", "set", "set-header"), "dlq top": letters(), "dlq export": letters(), "dlq import": operator(),
 		"org ls": operator(), "org show": operator(), "org enable": operator("create"), "org disable": operator("why"),
 		"org quota": operator("bytes", "messages", "message-bytes", "rate", "burst", "sender-rate", "sender-burst", "weight", "sealed"),
-		"audit": operator("queue", "since"), "completion": nil,
+		"audit":     operator("queue", "since"), "completion": nil,
 		"enqueue":   operator("route", "path", "key", "ordering-key", "content-type", "not-before", "expires", "priority"),
 		"import":    operator("from", "queue", "dry-run", "keep", "include-fail", "include-done"),
 		"register":  {"assign", "color", "config", "credentials", "foreman-ca", "foreman-url", "name", "no-headers", "output", "quiet", "timeout", "url"},
