@@ -151,7 +151,7 @@ func TestAFullDiskIsNotEnteredAnew(t *testing.T) {
 	_, err := b.Accept(t.Context(), message("a", "", "x"))
 	var refused *relay.Error
 	require.ErrorAs(t, err, &refused)
-	require.Equal(t, relay.CodeQuotaFull, refused.Code)
+	require.Equal(t, relay.CodeStorageFull, refused.Code)
 	require.Positive(t, refused.RetryAfter)
 	_, err = b.Accept(t.Context(), &relay.Message{Queue: relay.Queue{Organization: "nobody", Destination: "foreman"}})
 	require.Equal(t, relay.CodeNotFound, relay.CodeOf(err))

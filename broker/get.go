@@ -52,14 +52,19 @@ func (s *stored) size() int {
 	return len(s.data)
 }
 
-// get reads one message.
+// get reads one message. It is sent however large it is: the number of bytes
+// bounds what comes after it. It is given because the server looks it up where it
+// is not, in options that are replaced when there are new queues, and takes no lock
+// for it (2.15.2).
 func get(ctx context.Context, nc *nats.Conn, subject string, r *getRequest) (*stored, error) {
-	var body []byte
-	if r != nil {
-		var err error
-		if body, err = json.Marshal(r); err != nil {
-			return nil, err
-		}
+	if r == nil {
+		r = &getRequest{}
+	}
+	one := *r
+	one.MaxBytes = 1
+	body, err := json.Marshal(one)
+	if err != nil {
+		return nil, err
 	}
 	return getWith(ctx, nc, subject, body)
 }
@@ -68,7 +73,7 @@ func get(ctx context.Context, nc *nats.Conn, subject string, r *getRequest) (*st
 // request is written without the encoder: what it has to think about took longer
 // than the message to be found.
 func getOne(ctx context.Context, nc *nats.Conn, subject string, sequence uint64) (*stored, error) {
-	body := append(strconv.AppendUint([]byte(`{"seq":`), sequence, 10), '}')
+	body := append(strconv.AppendUint([]byte(`{"max_bytes":1,"seq":`), sequence, 10), '}')
 	return getWith(ctx, nc, subject, body)
 }
 

@@ -186,6 +186,17 @@ func encodeOrganization(o relay.Organization) ([]byte, error) {
 	if q := o.Quota; min(q.Bytes, q.Messages, q.MessageBytes, int64(o.Weight)) < 0 || o.Weight > relay.MaxWeight {
 		return nil, relay.Refuse(relay.CodeMalformed, "organization %q: quotas must not be negative, and weight must be from 0 to %d", o.Name, relay.MaxWeight)
 	}
+	if r := o.Rate; min(r.PerSecond, r.SenderPerSecond, float64(r.Burst), float64(r.SenderBurst)) < 0 { // that would be none
+		return nil, relay.Refuse(relay.CodeMalformed, "organization %q: rates must not be negative", o.Name)
+	}
+	for i, r := range o.Rules {
+		if problems := r.Problems(); len(problems) > 0 {
+			return nil, relay.Refuse(relay.CodeMalformed, "organization %q: rules[%d].%v", o.Name, i, problems[0])
+		}
+	}
+	if o.Name == relay.OrganizationOfSubject { // its rules would take any O
+		return nil, relay.Refuse(relay.CodeMalformed, "an organization cannot be called %q: in a rule that stands for the certificate's O", o.Name)
+	}
 	value, err := json.Marshal(o)
 	if err == nil && len(value) > maxOrganization {
 		err = relay.Refuse(relay.CodeTooLarge, "organization %q takes %d bytes, more than %d: give it fewer rules", o.Name, len(value), maxOrganization)

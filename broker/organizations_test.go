@@ -71,6 +71,10 @@ func TestOrganizationsThatAreRefused(t *testing.T) {
 		"a control in it":   {relay.Organization{Name: "a\nb"}, 0, relay.CodeMalformed},
 		"a quota below":     {relay.Organization{Name: "A", Quota: relay.OrganizationQuota{Bytes: -1}}, revision, relay.CodeMalformed},
 		"a weight above":    {relay.Organization{Name: "A", Weight: relay.MaxWeight + 1}, revision, relay.CodeMalformed},
+		"a rate below":      {relay.Organization{Name: "A", Rate: relay.OrganizationRate{SenderPerSecond: -1}}, revision, relay.CodeMalformed},
+		"a name of rules":   {relay.Organization{Name: relay.OrganizationOfSubject}, 0, relay.CodeMalformed},
+		"a wrong rule":      {relay.Organization{Name: "A", Rules: []relay.IdentityRule{{Fingerprint: "ab"}}}, revision, relay.CodeMalformed},
+		"a wrong host":      {relay.Organization{Name: "A", Rules: []relay.IdentityRule{{SpeaksFor: "a b"}}}, revision, relay.CodeMalformed},
 		"too large":         {relay.Organization{Name: "A", Why: strings.Repeat("x", 300<<10)}, revision, relay.CodeTooLarge},
 	} {
 		_, err := b.PutOrganization(t.Context(), c.organization, c.revision)

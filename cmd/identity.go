@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -61,6 +60,9 @@ func (c *Config) checkIdentity() error {
 	}
 	for n, r := range i.Rules {
 		problems = append(problems, checkRule(fmt.Sprintf("identity.rules[%d]", n), r))
+		if r.Issuer != "" && c.TLS.ClientCA == "" {
+			problems = append(problems, fmt.Errorf("identity.rules[%d].issuer needs tls.client_ca, behind a proxy too: only a CA that the relay has itself is known by its certificates, not by what it is called", n))
+		}
 	}
 	if err := i.SpeaksFor.Check(); err != nil {
 		problems = append(problems, fmt.Errorf("identity.speaks_for: %w", err))
@@ -78,11 +80,8 @@ func checkRule(key string, r relay.IdentityRule) error {
 	if r.Organization == "" {
 		problems = append(problems, fmt.Errorf("%s.organization is missing: name one, or write %s to take it from the certificate's subject", key, relay.OrganizationOfSubject))
 	}
-	if print, err := hex.DecodeString(relay.NormalFingerprint(r.Fingerprint)); r.Fingerprint != "" && (err != nil || len(print) != 32) {
-		problems = append(problems, fmt.Errorf("%s.fingerprint is %q; write a SHA-256 in hexadecimal (openssl x509 -noout -fingerprint -sha256)", key, r.Fingerprint))
-	}
-	if err := r.SpeaksFor.Check(); err != nil {
-		problems = append(problems, fmt.Errorf("%s.speaks_for: %w", key, err))
+	for _, problem := range r.Problems() {
+		problems = append(problems, fmt.Errorf("%s.%w", key, problem))
 	}
 	return errors.Join(problems...)
 }

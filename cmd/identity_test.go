@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"github.com/theforeman/foreman-relay/handlers"
 	"github.com/theforeman/foreman-relay/relay"
 	standin "github.com/theforeman/foreman-relay/test/foreman"
 )
@@ -23,10 +24,13 @@ func TestIdentityIsChecked(t *testing.T) {
 		change func(*Config)
 		want   string // empty: it is good
 	}{
-		"a rule":                       {rule(relay.IdentityRule{SubjectO: "*", Organization: "subject_o", SpeaksFor: "own, *.example.com"}), ""},
-		"a rule without identity":      {func(c *Config) { c.Identity.Rules = []relay.IdentityRule{{Organization: "A"}} }, "identity.rules and identity.default_organization need tls.client_ca"},
-		"a default without identity":   {func(c *Config) { c.Identity.DefaultOrganization = &none }, "need tls.client_ca"},
-		"a rule for nobody":            {rule(relay.IdentityRule{CN: "x"}), "identity.rules[0].organization is missing"},
+		"a rule":                     {rule(relay.IdentityRule{SubjectO: "*", Organization: "subject_o", SpeaksFor: "own, *.example.com"}), ""},
+		"a rule without identity":    {func(c *Config) { c.Identity.Rules = []relay.IdentityRule{{Organization: "A"}} }, "identity.rules and identity.default_organization need tls.client_ca"},
+		"a default without identity": {func(c *Config) { c.Identity.DefaultOrganization = &none }, "need tls.client_ca"},
+		"a rule for nobody":          {rule(relay.IdentityRule{CN: "x"}), "identity.rules[0].organization is missing"},
+		"an issuer, of the proxy's": {func(c *Config) {
+			c.Identity.Forward.From, c.Identity.Rules = []string{"::1"}, []relay.IdentityRule{{Issuer: "CN=a", Organization: "A"}}
+		}, "identity.rules[0].issuer needs tls.client_ca"},
 		"half a fingerprint":           {rule(relay.IdentityRule{Fingerprint: "ab:cd", Organization: "A"}), `identity.rules[0].fingerprint is "ab:cd"`},
 		"speaking for a URL":           {rule(relay.IdentityRule{Organization: "A", SpeaksFor: "https://a"}), "identity.rules[0].speaks_for"},
 		"speaking for nothing":         {func(c *Config) { c.Identity.SpeaksFor = "own," }, "identity.speaks_for"},
@@ -78,7 +82,7 @@ func TestTheDefaultOrganization(t *testing.T) {
 
 // What `config show` prints is what it has read.
 func TestIdentityIsShown(t *testing.T) {
-	text := "identity:\n  rules:\n  - {issuer: 'CN=ACME CA,O=ACME Inc', san: 'spiffe://a/*', organization: 'ACME Inc/Lab', speaks_for: '*.example.com'}\n" +
+	text := "identity:\n  rules:\n  - {subject_o: ACME Inc, san: 'spiffe://a/*', organization: 'ACME Inc/Lab', speaks_for: '*.example.com'}\n" +
 		"  forward: {from: ['::1'], dn: Subject}\n  hosts: {a.example.com: ACME Inc}\n"
 	out, errs, code := cli(t, "config", "show", "--config", writeFile(t, text))
 	require.Zero(t, code, errs)
@@ -86,7 +90,7 @@ func TestIdentityIsShown(t *testing.T) {
 	require.NoError(t, first.readFile(writeFile(t, text)))
 	require.NoError(t, yaml.Unmarshal([]byte(out), &again))
 	require.Equal(t, first.Identity, again.Identity, out)
-	require.Equal(t, relay.IdentityRule{Issuer: "CN=ACME CA,O=ACME Inc", SAN: "spiffe://a/*", Organization: "ACME Inc/Lab", SpeaksFor: "*.example.com"}, again.Identity.Rules[0])
+	require.Equal(t, relay.IdentityRule{SubjectO: "ACME Inc", SAN: "spiffe://a/*", Organization: "ACME Inc/Lab", SpeaksFor: "*.example.com"}, again.Identity.Rules[0])
 	_, errs, code = cli(t, "config", "check", "--config", writeFile(t, "identity:\n  rules:\n  - {cm: a, organization: A}\n"))
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, `3: unknown key "identity.rules[0].cm"`)
@@ -130,4 +134,26 @@ func TestTheSenderOfALetter(t *testing.T) {
 	out, errs, code = p.ask("dlq", "ls", "--where", "sender~web01.", "-q")
 	require.Zero(t, code, errs)
 	require.Equal(t, id+"\n", out)
+}
+
+// The rules of an organization count after the configuration's, from the moment
+// that it is changed.
+func TestAnOrganizationsRulesAreInForce(t *testing.T) {
+	p := startServe(t, "--config", writeFile(t, "identity: {forward: {from: [127.0.0.1]}, rules: [{cn: nobody, organization: default}]}\n"))
+	post := func() int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.start["url"]+"/relay/v1/queues/ACME/foreman/messages", strings.NewReader("x"))
+		require.NoError(t, err)
+		r.Header.Set("X-SSL-Client-Verify", "SUCCESS")
+		r.Header.Set("X-SSL-Client-DN", "CN=web01.example.com")
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	require.Equal(t, http.StatusForbidden, post())
+	client := handlers.Dial(p.socket())
+	defer client.Close()
+	_, err := client.PutOrganization(t.Context(), relay.Organization{Name: "ACME", Enabled: true, Rules: []relay.IdentityRule{{CN: "*.example.com"}}}, 0)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusAccepted, post())
 }

@@ -19,6 +19,7 @@ type SmartProxy struct {
 	// The names in the certificates of those who may ask for features and log; null:
 	// whoever has a certificate, as with a smart proxy; an empty list: nobody.
 	TrustedHosts  *[]string `yaml:"trusted_hosts" json:"trusted_hosts"`
+	TrustedIssuer string    `yaml:"trusted_issuer" json:"trusted_issuer"` // subject of the CA that must vouch for these names, as RFC 2253 writes it; empty: any in tls.client_ca
 	ForwardVerify bool      `yaml:"forward_verify" json:"forward_verify"` // over plain HTTP: a name must lead back to its address
 }
 
@@ -46,6 +47,9 @@ func (s SmartProxy) check() error {
 			}
 		}
 	}
+	if s.TrustedIssuer != "" && s.TrustedHosts == nil {
+		problems = append(problems, errors.New("smart_proxy.trusted_issuer says whose certificates may bear the names in smart_proxy.trusted_hosts: name Foreman there"))
+	}
 	return errors.Join(append(problems, s.checkURL())...)
 }
 
@@ -67,7 +71,7 @@ func (s SmartProxy) checkURL() error {
 func (s *server) smartProxy() handlers.SmartProxyOptions {
 	c := s.config.SmartProxy
 	o := handlers.SmartProxyOptions{Features: c.Features, Version: Version(), TLS: s.config.TLS.Cert != "", Loopback: s.config.alone(), Log: s.proxyLog,
-		Trust: handlers.Trust{ForwardVerify: c.ForwardVerify}}
+		Trust: handlers.Trust{ForwardVerify: c.ForwardVerify, Issuer: c.TrustedIssuer}}
 	if c.TrustedHosts != nil {
 		o.Trust.Hosts = append([]string{}, *c.TrustedHosts...)
 	}

@@ -60,6 +60,7 @@ func TestSmartProxyConfiguration(t *testing.T) {
 		"{features: [Logs]}":                       `"Logs" is no name of a feature`,
 		"{features: [\"\"]}":                       `"" is no name of a feature`,
 		"{features: [logs, logs]}":                 `"logs" is there twice`,
+		"{trusted_issuer: CN=a}":                   "smart_proxy.trusted_issuer says whose certificates",
 		"{trusted_hosts: [\"*.example.com\"]}":     `smart_proxy.trusted_hosts: "*.example.com" is no name of a host`,
 		"{url: foreman}":                           `smart_proxy.url is "foreman"`,
 		"{url: \"https://a?b\"}":                   `smart_proxy.url is`,
@@ -90,4 +91,7 @@ func TestTrustedHostsInTheConfiguration(t *testing.T) {
 		require.Equal(t, want == nil, s.smartProxy().Trust.Hosts == nil)
 		require.False(t, s.smartProxy().Trust.ForwardVerify)
 	}
+	s := server{config: defaultConfig()}
+	require.NoError(t, s.config.readFile(writeFile(t, "smart_proxy: {trusted_hosts: [a], trusted_issuer: CN=Foreman CA}\n")))
+	require.Equal(t, "CN=Foreman CA", s.smartProxy().Trust.Issuer)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -130,6 +131,9 @@ func (a *authorities) addCRL(der []byte) error {
 	if i < 0 {
 		return fmt.Errorf("the list of %q is signed by no CA that is trusted here", crl.Issuer.String())
 	}
+	if slices.ContainsFunc(crl.RevokedCertificateEntries, ofAnother) {
+		return fmt.Errorf("the list of %q names certificates of other CAs: an indirect list cannot be used, give each CA's own", crl.Issuer.String())
+	}
 	by := authorityKey(a.all[i])
 	if a.revoked[by] == nil {
 		a.revoked[by] = map[string]struct{}{}
@@ -140,6 +144,12 @@ func (a *authorities) addCRL(der []byte) error {
 	crl.RevokedCertificateEntries, crl.Raw, crl.RawTBSRevocationList = nil, nil, nil // a large one need not stay twice
 	a.crls = append(a.crls, crl)
 	return nil
+}
+
+// ofAnother: the entry, and those behind it, are of another CA than the list's
+// (RFC 5280, 5.3.3).
+func ofAnother(entry x509.RevocationListEntry) bool {
+	return slices.ContainsFunc(entry.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(certificateIssuer) })
 }
 
 // authorityKey stands for a CA whose certificate may have been renewed.
@@ -181,6 +191,9 @@ func (a *authorities) verify(shown []*x509.Certificate, now time.Time) (*relay.C
 		return nil, refused
 	}
 	v := verified{credential: credentialOf(shown[0], a.issuers(chains)), from: shown[0].NotBefore, until: shown[0].NotAfter}
+	if !slices.ContainsFunc(chains, free) && !slices.Contains(shown[0].DNSNames, v.credential.CN) {
+		v.credential.CN = "" // crypto/x509 has held the DNS names against what the CA may name, and not this
+	}
 	for _, c := range slices.Concat(chains...) {
 		v.from, v.until = latest(v.from, c.NotBefore), earliest(v.until, c.NotAfter)
 	}
@@ -188,6 +201,11 @@ func (a *authorities) verify(shown []*x509.Certificate, now time.Time) (*relay.C
 	a.known.Add(key, v)
 	a.mu.Unlock()
 	return v.credential, nil
+}
+
+// free says whether the CAs of a chain may name any host.
+func free(chain []*x509.Certificate) bool {
+	return !slices.ContainsFunc(chain[1:], func(c *x509.Certificate) bool { return len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains) > 0 })
 }
 
 func latest(a, b time.Time) time.Time {
@@ -296,3 +314,6 @@ func credentialOf(cert *x509.Certificate, issuers []string) *relay.Credential {
 
 // commonName is 2.5.4.3 (RFC 4519, 2.3).
 var commonName = []int{2, 5, 4, 3}
+
+// certificateIssuer is 2.5.29.29.
+var certificateIssuer = []int{2, 5, 29, 29}

@@ -94,10 +94,17 @@ func (a *authority) server() tls.Certificate {
 // crl is what the CA has revoked, in PEM.
 func (a *authority) crl(revoked ...*x509.Certificate) []byte {
 	a.t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(serials.Add(1)), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+	var entries []x509.RevocationListEntry
 	for _, c := range revoked {
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: time.Now()})
+		entries = append(entries, x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: time.Now()})
 	}
+	return a.list(entries...)
+}
+
+func (a *authority) list(entries ...x509.RevocationListEntry) []byte {
+	a.t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(serials.Add(1)), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: entries}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 	require.NoError(a.t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})

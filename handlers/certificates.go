@@ -46,6 +46,7 @@ type Certificates struct {
 	now     relay.Clock
 	present atomic.Pointer[material]
 	loaded  []os.FileInfo // as they were when they were read last
+	told    []string      // the issuers of the CRLs that were said to be outdated
 }
 
 // material is all that one reading of the files gives.
@@ -63,6 +64,7 @@ func OpenCertificates(files CertificateFiles, now relay.Clock, metrics *Metrics,
 		return nil, err
 	}
 	c.present.Store(m)
+	c.tellOutdated()
 	return c, nil
 }
 
@@ -93,12 +95,29 @@ func (c *Certificates) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		c.tellOutdated()
 		before := seen
 		if seen = c.look(); same(seen, before) && !same(seen, c.loaded) {
 			c.loaded = seen
 			c.reload()
 		}
 	}
+}
+
+// tellOutdated tells of CRLs that have become outdated, once of each: the CA's
+// distribution fails while the edge runs, not when it starts.
+func (c *Certificates) tellOutdated() {
+	clients := c.present.Load().clients
+	if clients == nil {
+		return
+	}
+	names := clients.outdated(c.now())
+	for _, name := range names {
+		if !slices.Contains(c.told, name) {
+			c.log.Warn().Str("issuer", name).Msg("a CRL is older than its CA wanted: it holds, but who was revoked since is let in; fetch a new one")
+		}
+	}
+	c.told = names
 }
 
 func (c *Certificates) reload() {
@@ -148,9 +167,6 @@ func (c *Certificates) read() (*material, error) {
 	}
 	if m.clients, err = readAuthorities(c.files.ClientCA, c.files.CRLs); err != nil {
 		return nil, err
-	}
-	for _, name := range m.clients.outdated(c.now()) {
-		c.log.Warn().Str("issuer", name).Msg("a CRL is older than its CA wanted: it holds, but who was revoked since is let in; fetch a new one")
 	}
 	// Whether a certificate is good is said at each request, in words; the
 	// handshake only has its owner prove that the key is his.

@@ -140,6 +140,18 @@ func TestTheRelayVerifiesWhatAProxyPassesOn(t *testing.T) {
 	require.Equal(t, http.StatusCreated, l.do(good).Code, "who comes by himself shows his own")
 }
 
+// TestAnIssuerThatTheRelayDoesNotKnow: a CA that the proxy trusts can make one that is
+// called like another tenant's, so that the name is worth nothing.
+func TestAnIssuerThatTheRelayDoesNotKnow(t *testing.T) {
+	k := newTree(t)
+	imitation := newAuthority(t, k.acme, k.beta.cert.Subject)
+	b := behind(t, func(o *handlers.CallerOptions) {
+		o.Rules = []relay.IdentityRule{{Issuer: k.beta.cert.Subject.String(), Organization: "Beta", SpeaksFor: relay.HostsAny}}
+	})
+	r := post(reportPath, report, "X-SSL-Client-Verify", "SUCCESS", "X-SSL-Client-Cert", url.PathEscape(string(certificatesPEM(imitation.issue("x", nil).Leaf))))
+	require.Equal(t, relay.RefusedNoRule, recorded(t, b.do(r), relay.CodeDenied).Reason)
+}
+
 // TestTrustedHostsBehindAProxy: what it says counts for the smart proxy too, in
 // the same words.
 func TestTrustedHostsBehindAProxy(t *testing.T) {

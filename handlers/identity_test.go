@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -362,7 +364,37 @@ func TestTrustFiles(t *testing.T) {
 	require.ErrorContains(t, open(nil), "x.crl: it cannot be read")
 	forged := newAuthority(t, nil, pkix.Name{CommonName: "Beta CA"})
 	require.ErrorContains(t, open(forged.crl()), "is signed by no CA", "the name alone is not enough")
+	another, err := asn1.Marshal([]int{1})
+	require.NoError(t, err)
+	indirect := k.beta.list(x509.RevocationListEntry{SerialNumber: big.NewInt(1), RevocationTime: time.Now(),
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 29}, Critical: true, Value: another}}})
+	require.ErrorContains(t, open(indirect), `x.crl: the list of "CN=Beta CA" names certificates of other CAs`)
 	files.CRLs = []string{k.file("none.crl")}
-	_, err := handlers.OpenCertificates(files, time.Now, handlers.NewMetrics(prometheus.NewRegistry(), nil), zerolog.Nop())
+	_, err = handlers.OpenCertificates(files, time.Now, handlers.NewMetrics(prometheus.NewRegistry(), nil), zerolog.Nop())
 	require.ErrorContains(t, err, "none.crl")
 }
+
+// TestACRLThatBecomesOutdated holds, and is told of once, while the edge runs.
+func TestACRLThatBecomesOutdated(t *testing.T) {
+	k := newTree(t)
+	longer := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(3 * time.Hour) }
+	k.acme.cert = sign(t, &x509.Certificate{Subject: k.acme.cert.Subject, IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(3 * time.Hour),
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}, k.acme.cert, k.acme.key, k.acme.key)
+	k.ours = append(k.ours, k.acme.cert)
+	gone, host := k.acme.issue("gone.example.com", longer), k.acme.issue("web01.example.com", longer)
+	l := listen(t, k, []string{put(t, k.file("root.crl"), k.acme.crl(gone.Leaf))}, true, func(o *handlers.CallerOptions) { o.Default = "default" })
+	warned := func() int { return len(l.log.lines(t, outdated)) }
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); l.certificates.Run(ctx) }()
+	require.Zero(t, warned())
+	l.later.Store(int64(61 * time.Minute))
+	require.Eventually(t, func() bool { return warned() > 0 }, 20*time.Second, 20*time.Millisecond)
+	stop()
+	<-done
+	require.Equal(t, 1, warned())
+	require.Equal(t, "revoked", recorded(t, l.do(shows(post(reportPath, report), gone)), relay.CodeUnauthenticated).Reason)
+	require.Equal(t, 201, l.do(shows(post(reportPath, report), host)).Code)
+}
+
+const outdated = "a CRL is older than its CA wanted: it holds, but who was revoked since is let in; fetch a new one"

@@ -223,11 +223,28 @@ func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, err
 	return relay.PassRequest{Method: req.Method, Path: path, Body: body.whole, Header: passHeader(c, p), Client: client}, nil
 }
 
-// allow refuses a caller who may not ask.
+// allow refuses a caller who may not ask, and one whose organization is off or has
+// asked too much.
 func (e *Edge) allow(c echo.Context, p relay.Pass) error {
-	if !p.Trusted || e.Pass.Loopback {
-		return nil
+	if p.Trusted && !e.Pass.Loopback {
+		if err := e.trusts(c, p); err != nil {
+			return err
+		}
 	}
+	who, err := e.speaker(c, !p.Trusted || e.Pass.Loopback)
+	if err != nil {
+		return err
+	}
+	if err := e.belongs(who, relay.Queue{Organization: who.Organization, Destination: relay.ForemanDestination}); err != nil {
+		return err
+	}
+	_, err = e.admit(c, who, who.Organization)
+	return err
+}
+
+// trusts refuses a caller without a certificate, or without the one that what he
+// asks for is for.
+func (e *Edge) trusts(c echo.Context, p relay.Pass) error {
 	k := callerOf(c)
 	if k.refused != nil {
 		return k.refused

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -40,6 +41,9 @@ type passSetup struct {
 	concurrency int
 	url         string // of another Foreman than the stand-in
 	alone       bool   // no route stores anything
+
+	organization *relay.Organization // what is known of the only one
+	callers      *handlers.CallerOptions
 }
 
 func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
@@ -59,6 +63,12 @@ func newPassBench(t *testing.T, change func(*passSetup)) *passBench {
 	o.Passer, o.Passes = client, foreman.Passes(setup.limits)
 	b.bench = newEdge(t, func(e *handlers.EdgeOptions) {
 		e.Pass, e.Now = o, func() time.Time { return b.now }
+		if known := setup.organization; known != nil {
+			e.Door.Organization = func(string) (relay.Organization, bool) { return *known, true }
+		}
+		if setup.callers != nil {
+			e.Callers = handlers.NewCallers(*setup.callers)
+		}
 		if setup.alone {
 			e.Routes = nil
 		}
@@ -386,6 +396,54 @@ func TestWhoMayAskAboutOthers(t *testing.T) {
 			require.Equal(t, c.status, b.do(with(ask("PUT", "/salt/api/v2/salt_autosign_auth?name=m1", ""))).Code)
 			require.Equal(t, 200, b.do(with(ask("GET", "/compliance/policies/7/content/abc", ""))).Code, "hosts fetch it themselves")
 		})
+	}
+}
+
+// What is passed on is for organizations that are on, and counts against their
+// rates, a last good answer too.
+func TestThePassesOfAnOrganizationThatIsOff(t *testing.T) {
+	o := relay.Organization{Name: "default", Enabled: true, Rate: relay.OrganizationRate{PerSecond: 1, Burst: 2}}
+	b := newPassBench(t, func(s *passSetup) { s.organization = &o })
+	require.Equal(t, 200, b.do(ask("GET", nodePath, "")).Code)
+	require.Equal(t, 200, b.do(ask("GET", "/unattended/provision?token=t", "")).Code)
+	recorded(t, b.do(ask("GET", nodePath, "")), relay.CodeTooManyRequests)
+	b.now = b.now.Add(time.Minute)
+	o.Enabled = false
+	for _, r := range []*http.Request{ask("GET", nodePath, ""), ask("GET", "/unattended/provision?token=t", ""), ask("GET", "/compliance/policies/7/content/abc", "")} {
+		require.Equal(t, relay.RefusedOff, recorded(t, b.do(r), relay.CodeDenied).Reason, r.URL.Path)
+	}
+	b.counts(t, `outcome="refused",route="node"} 2`)
+}
+
+// Who may ask about others may ask about those alone for whom it may speak: a tenant's
+// own CA can give a certificate any name, a named one among them.
+func TestAboutWhomMayBeAsked(t *testing.T) {
+	b := newPassBench(t, func(s *passSetup) {
+		s.options.Loopback, s.options.Callers = false, []string{"puppet.example.com"}
+		s.callers = &handlers.CallerOptions{Forward: handlers.DefaultForward(), Hosts: map[string]string{"web9.example.com": "Beta"}, Rules: []relay.IdentityRule{
+			{SubjectO: "any", Organization: "default", SpeaksFor: relay.HostsAny},
+			{SubjectO: "some", Organization: "default", SpeaksFor: "web1.*"},
+			{SubjectO: "own", Organization: "default"}}}
+		s.callers.Forward.From = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+	})
+	const autosign, other = "/salt/api/v2/salt_autosign_auth?name=web1.example.com", "/node/web2.example.com?format=yml"
+	for who, want := range map[string][4]int{"any": {200, 200, 200, 403}, "some": {200, 403, 403, 403}, "own": {403, 403, 403, 403}} {
+		for i, r := range []*http.Request{ask("GET", nodePath, ""), ask("GET", other, ""), ask("PUT", autosign, ""), ask("GET", "/node/web9.example.com?format=yml", "")} {
+			r.Header.Set("X-SSL-Client-Verify", "SUCCESS")
+			r.Header.Set("X-SSL-Client-DN", "CN=puppet.example.com,O="+who)
+			require.Equal(t, want[i], b.do(r).Code, "%s %s", who, r.URL)
+		}
+	}
+}
+
+// Where nobody is let in without a certificate, nothing is passed on for him.
+func TestWhatIsPassedOnForNobody(t *testing.T) {
+	for organization, status := range map[string]int{"": http.StatusUnauthorized, "default": http.StatusOK} {
+		b := newPassBench(t, func(s *passSetup) {
+			s.options.Loopback = false
+			s.callers = &handlers.CallerOptions{Anonymous: organization, Forward: handlers.Forward{From: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, Verify: "V"}}
+		})
+		require.Equal(t, status, b.do(ask("GET", "/unattended/provision?token=t", "")).Code, organization)
 	}
 }
 

@@ -64,19 +64,25 @@ func (c *Callers) maySpeak(who relay.Sender, host string) error {
 }
 
 // mayAskAbout holds the host in the path of a request that is passed on against
-// what is known of it.
+// those that its sender may speak for: what is told of a host is no more for
+// everybody than what is said of it. Where the path names none, the query or the
+// body may name any.
 func (e *Edge) mayAskAbout(c echo.Context, who speaker) error {
 	if !who.held {
 		return nil
 	}
-	for _, name := range c.ParamNames() {
+	names := c.ParamNames()
+	if len(names) == 0 && !who.SpeaksFor.Any() {
+		return relay.Refuse(relay.CodeDenied, "this may be about any host: only who speaks for any may ask it (speaks_for of the rule for %q)", who.Name).
+			Because(relay.RefusedHost)
+	}
+	for _, name := range names {
 		host, err := pathParam(c, name)
 		if err != nil {
 			return err
 		}
-		if home, known := e.Callers.homes.of(host); known && home != who.Organization {
-			return relay.Refuse(relay.CodeDenied, "%q belongs to another organization than %q", relay.Excerpt([]byte(host)), who.Organization).
-				Because(relay.RefusedForeignHost)
+		if err := e.Callers.maySpeak(who.Sender, host); err != nil {
+			return err
 		}
 	}
 	return nil

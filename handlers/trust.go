@@ -19,6 +19,10 @@ type Trust struct {
 	// Hosts are the names that may ask, nil: whoever has a verified certificate,
 	// and over plain HTTP anybody; empty: nobody.
 	Hosts []string
+	// Issuer is the subject of the CA, as RFC 2253 writes it, whose certificates may
+	// bear these names; empty: any CA's that is trusted. Where tenants have CAs of
+	// their own, each of them can give a certificate the name of Foreman.
+	Issuer string
 	// ForwardVerify: over plain HTTP the name of an address must lead back to it.
 	ForwardVerify bool
 	Resolver      Resolver // nil: the system's
@@ -41,7 +45,7 @@ func (t Trust) refusal(r *http.Request, k caller) string {
 			return refusal
 		}
 		name = strings.ToLower(name)
-		if !slices.ContainsFunc(t.Hosts, func(h string) bool { return strings.ToLower(h) == name }) {
+		if !slices.ContainsFunc(t.Hosts, func(h string) bool { return strings.ToLower(h) == name }) || !t.vouched(k) {
 			return fmt.Sprintf("Untrusted client %s attempted to access %s. Check :trusted_hosts: in settings.yml", name, r.URL.Path)
 		}
 	}
@@ -49,6 +53,11 @@ func (t Trust) refusal(r *http.Request, k caller) string {
 		return "No client SSL certificate supplied"
 	}
 	return ""
+}
+
+// vouched says whether the CA has made the certificate that makes those that count.
+func (t Trust) vouched(k caller) bool {
+	return t.Issuer == "" || !k.secure || k.credential != nil && slices.Contains(k.credential.Issuers, t.Issuer)
 }
 
 // nameOf is who asks.

@@ -29,8 +29,11 @@ func (b *bucket) wait(now time.Time, part float64) time.Duration {
 	if b.tokens >= 1 {
 		return 0
 	}
-	return time.Duration((1-b.tokens)/rate*float64(time.Second)) + time.Microsecond // the sum is rounded
+	return time.Duration(min((1-b.tokens)/rate, maxWait.Seconds())*float64(time.Second)) + time.Microsecond // the sum is rounded
 }
+
+// maxWait is for rates so low that no Duration holds the time.
+const maxWait = 100 * 365 * 24 * time.Hour
 
 func (b *bucket) take() { b.tokens-- }
 

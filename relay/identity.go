@@ -1,6 +1,9 @@
 package relay
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -106,6 +109,18 @@ func (r IdentityRule) takes(c Credential) (organization string, ok bool) {
 		return c.Organization, c.Organization != ""
 	}
 	return r.Organization, true
+}
+
+// Problems are what is wrong with what a rule sets, whatever it maps to.
+func (r IdentityRule) Problems() []error {
+	var problems []error
+	if print, err := hex.DecodeString(NormalFingerprint(r.Fingerprint)); r.Fingerprint != "" && (err != nil || len(print) != sha256.Size) {
+		problems = append(problems, fmt.Errorf("fingerprint is %q; write a SHA-256 in hexadecimal (openssl x509 -noout -fingerprint -sha256)", r.Fingerprint))
+	}
+	if err := r.SpeaksFor.Check(); err != nil {
+		problems = append(problems, fmt.Errorf("speaks_for: %w", err))
+	}
+	return problems
 }
 
 // takesSAN: a URI tells upper from lower case, a DNS name does not.

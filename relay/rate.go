@@ -67,7 +67,7 @@ func (m *Meter) look(name string, r Rate, now time.Time, take bool) Allowance {
 	}
 	b.rate, b.burst = r.PerSecond, float64(r.burst()) // an operator may have changed them
 	a := Allowance{Quota: r.burst(), Wait: b.wait(now, 1)}
-	a.Window = max(time.Second, time.Duration(math.Ceil(b.burst/b.rate))*time.Second)
+	a.Window = max(time.Second, time.Duration(math.Ceil(min(b.burst/b.rate, maxWait.Seconds())))*time.Second)
 	if a.Wait == 0 && take {
 		b.take()
 	}
@@ -84,7 +84,9 @@ func (m *Meter) PutBack(name string) {
 	}
 }
 
-// makeRoom forgets those who could use all again; where there is none, any one.
+// makeRoom forgets those who could use all again; where that is not an eighth of
+// them, any others too. So the search is not made for each new one while senders
+// without number come.
 func (m *Meter) makeRoom(now time.Time) {
 	if len(m.buckets) < m.most {
 		return
@@ -95,7 +97,7 @@ func (m *Meter) makeRoom(now time.Time) {
 		}
 	}
 	for name := range m.buckets {
-		if len(m.buckets) < m.most {
+		if len(m.buckets) < m.most && len(m.buckets) <= m.most-m.most/8 {
 			return
 		}
 		delete(m.buckets, name)

@@ -43,3 +43,21 @@ func TestAMeterRemembersSoManyAtMost(t *testing.T) {
 		require.NotZero(t, m.Look("one who uses it", r, now).Wait, "who uses it is remembered before others")
 	}
 }
+
+// While senders without number come, not each of them costs a search through all.
+func TestAFullMeterMakesRoomForMany(t *testing.T) {
+	m, now := NewMeter(80), time.Unix(1000, 0)
+	for i := range 81 {
+		m.Take(strconv.Itoa(i), Rate{PerSecond: 1, Burst: 1}, now)
+	}
+	require.Len(t, m.buckets, 71)
+}
+
+// A rate at which nobody lives to see the second request is a rate all the same.
+func TestAVeryLowRate(t *testing.T) {
+	m, now, r := NewMeter(0), time.Unix(1000, 0), Rate{PerSecond: 1e-15, Burst: 1}
+	require.Zero(t, m.Take("a", r, now).Wait)
+	a := m.Take("a", r, now)
+	require.Greater(t, a.Wait, 365*24*time.Hour)
+	require.Greater(t, a.Window, 365*24*time.Hour)
+}

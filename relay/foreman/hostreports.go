@@ -46,7 +46,7 @@ func hostReportRoutes(p relay.Policy) []relay.Route {
 	puppet.ContentTypes = []string{"application/x-yaml"}
 	puppet.Lane = relay.LaneRule{From: []relay.Source{{Find: yamlHost}},
 		Missing: "the report has no line \"host: NAME\": Puppet's reports have one, and Foreman would refuse this for ever"}
-	puppet.Hosts = puppet.Lane.From
+	puppet.Hosts = []relay.Source{{Find: yamlHost, Each: yamlHosts}}
 
 	routes := []relay.Route{hostReport, ansible, puppet}
 	for i := range routes {

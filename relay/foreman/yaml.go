@@ -281,22 +281,43 @@ func name(n ast.Node) string {
 // yamlHost is the host of a Puppet report, read without parsing all of it: its
 // own line, as Puppet writes it.
 func yamlHost(q relay.Request) (string, bool) {
-	tries := 0
-	for line := range bytes.Lines(q.Body) {
-		rest, found := bytes.CutPrefix(line, []byte("host:"))
-		if !found || len(rest) > maxHostLine {
-			continue
-		}
-		if tries++; tries > maxHostLines { // Puppet writes one
-			break
-		}
-		host, err := parseYAML(rest)
-		s, ok := host.(string)
-		if err == nil && ok && strings.TrimSpace(s) != "" {
-			return s, true
+	for _, host := range yamlHosts(q) {
+		if host != "" {
+			return host, true
 		}
 	}
 	return "", false
+}
+
+// yamlHosts are the hosts that a Puppet report names, as yamlHost finds them. A
+// line that cannot be read by itself, and what is beyond the lines that are tried,
+// names a host without a name. What the whole document says may be something else
+// still: hostReportDelivery refuses that.
+func yamlHosts(q relay.Request) []string {
+	var hosts []string
+	for line := range bytes.Lines(q.Body) {
+		rest, found := bytes.CutPrefix(line, []byte("host:"))
+		if !found {
+			continue
+		}
+		if len(hosts) == maxHostLines { // Puppet writes one
+			return append(hosts, "")
+		}
+		hosts = append(hosts, hostOfLine(rest))
+	}
+	return hosts
+}
+
+func hostOfLine(rest []byte) string {
+	if len(rest) > maxHostLine {
+		return ""
+	}
+	value, err := parseYAML(rest)
+	host, _ := value.(string)
+	if err != nil || strings.TrimSpace(host) == "" {
+		return ""
+	}
+	return host
 }
 
 // maxHostLines is how many lines are tried.
