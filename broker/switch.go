@@ -83,7 +83,7 @@ func (s *switches) take(text []byte) (done relay.SwitchReply, err error) {
 	}
 	changed, unknown := relay.Switch(have, report, time.Now().UTC())
 	for _, o := range changed {
-		if err := s.store(o, &done); err != nil {
+		if err := s.store(o.Name, report, &done); err != nil {
 			return done, err
 		}
 	}
@@ -92,11 +92,16 @@ func (s *switches) take(text []byte) (done relay.SwitchReply, err error) {
 
 // store carries one change out. Somebody who was faster is looked at with the
 // next report.
-func (s *switches) store(o relay.Organization, done *relay.SwitchReply) error {
-	before, revision, err := s.b.Organization(s.ctx, o.Name)
+func (s *switches) store(name string, report relay.SwitchReport, done *relay.SwitchReply) error {
+	before, revision, err := s.b.Organization(s.ctx, name)
 	if err != nil {
 		return err
 	}
+	changed, _ := relay.Switch([]relay.Organization{before}, report, time.Now().UTC()) // of what this revision has
+	if len(changed) == 0 {
+		return nil
+	}
+	o := changed[0]
 	_, err = s.b.PutOrganization(s.ctx, o, revision)
 	switch {
 	case err != nil && relay.CodeOf(err) != relay.CodeConflict:
