@@ -189,8 +189,8 @@ func TestADrainMayDoNothingElse(t *testing.T) {
 }
 
 // There is no permission that a drain does not use: all of them are, by one that has
-// messages, a large body, facts of which only the newest counts, and a request to
-// pass on.
+// messages, a large body, facts of which only the newest counts, a request to pass on, and
+// Foreman's assignments to tell.
 func TestEveryPermissionIsUsed(t *testing.T) {
 	b, certs := listeningWith(t, latestFacts)
 	used := map[string]*nats.Subscription{}
@@ -210,6 +210,8 @@ func TestEveryPermissionIsUsed(t *testing.T) {
 	status(t, b, settled)
 	_, err := b.Passer(queue.Destination, 1).Pass(t.Context(), nodePass, nodeAsk)
 	require.NoError(t, err)
+	_, err = c.Switch(t.Context(), relay.SwitchReport{})
+	require.Error(t, err, "this edge is not switched by Foreman; it was asked all the same")
 	require.NoError(t, broker.EdgeConn(b).Flush())
 	for subject, sub := range used {
 		n, _, err := sub.Pending()
