@@ -79,6 +79,9 @@ func (b *Broker) auditQueue(ctx context.Context, q relay.Queue, since time.Time)
 	a := &auditor{b: b, queue: q, since: since, letters: map[uint64]uint32{}, doubt: roaring64.New()}
 	a.Organization, a.Destination = q.Organization, q.Destination
 	a.Findings, a.Notes = []relay.AuditFinding{}, []relay.AuditFinding{}
+	if err := b.accounts[q.Destination].current(ctx); err != nil { // the account is to hold all that has happened until now
+		return a.AuditReport, err
+	}
 	for _, step := range []func(context.Context) error{a.open, a.readMessages, a.recount, a.checkJournal, a.checkLetters, a.checkObjects, a.checkAccount, a.nameAll} {
 		if err := step(ctx); err != nil {
 			return a.AuditReport, err
