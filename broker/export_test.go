@@ -466,3 +466,13 @@ func WriteOrganization(ctx context.Context, b *Broker, o relay.Organization) err
 
 // FallIll is a disk that seems to be full at one moment: the store is started anew.
 func FallIll(b *Broker) { b.health.fall(ailsFull, errors.New("no space left on device")) }
+
+// Arrived is how many frames of an answer have come that were not taken yet.
+func Arrived(answer *relay.PassAnswer) int {
+	x, ok := answer.Body.(*exchange)
+	if !ok {
+		return 0
+	}
+	n, _, _ := x.sub.Pending()
+	return n
+}

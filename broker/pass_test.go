@@ -107,6 +107,21 @@ func TestPassOverTheChannel(t *testing.T) {
 	}
 }
 
+// An answer under way goes on when an organization is made, and with it new queues.
+func TestAPassOutlivesNewQueues(t *testing.T) {
+	b, certs := listening(t)
+	body := bytes.Repeat([]byte("x"), 4*broker.FrameSize)
+	serving(t, b, certs, saying(200, body))
+	answer, err := b.Passer(queue.Destination, 2).Pass(t.Context(), scapPass, scapAsk)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return broker.Arrived(answer) == 1 }, 5*time.Second, time.Millisecond)
+	putOrganization(t, b, relay.Organization{Name: "ACME", Enabled: true}, 0)
+	got, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(body, got))
+	require.NoError(t, answer.Body.Close())
+}
+
 // Nobody waits for a drain that is not there, and what one says of itself is what
 // the caller is told.
 func TestPassesThatGetNoAnswer(t *testing.T) {
