@@ -226,9 +226,6 @@ func (b *Broker) openServer(ctx context.Context) error {
 		return err
 	}
 	b.later(b.server.stop)
-	if b.guard != nil {
-		b.guard.serve(b.server)
-	}
 	if b.nc, err = b.server.connect("edge", b.server.edge); err != nil {
 		return err
 	}
@@ -237,7 +234,9 @@ func (b *Broker) openServer(ctx context.Context) error {
 		return err
 	}
 	b.later(b.door.Close)
-	b.js, err = jetstream.New(b.nc)
+	if b.js, err = jetstream.New(b.nc); err == nil && b.guard != nil {
+		b.guard.serve(b.server, b.checkEvent)
+	}
 	return err
 }
 

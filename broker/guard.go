@@ -75,6 +75,7 @@ type guard struct {
 	listener net.Listener
 	link     *linkTLS
 	server   *embedded
+	event    func(destination, subject string, data []byte) error // says why it is none of a drain's
 	log      zerolog.Logger
 	places   chan struct{}
 	wg       sync.WaitGroup
@@ -105,9 +106,10 @@ func openGuard(ctx context.Context, o ListenOptions, log zerolog.Logger) (*guard
 	return g, nil
 }
 
-// serve lets drains in until close.
-func (g *guard) serve(s *embedded) {
-	g.server = s
+// serve lets drains in until close. event says why an event of a drain is none that
+// a drain writes.
+func (g *guard) serve(s *embedded, event func(destination, subject string, data []byte) error) {
+	g.server, g.event = s, event
 	g.wg.Go(func() {
 		for {
 			conn, err := g.listener.Accept()
@@ -177,7 +179,8 @@ func (g *guard) admit(conn net.Conn) error {
 		return nil
 	}
 	defer func() { _ = inside.Close() }() // it has ended
-	w := &wire{outside: secure, inside: inside, user: user, inbox: inboxPrefix(destination) + "."}
+	w := &wire{outside: secure, inside: inside, user: user, inbox: inboxPrefix(destination) + ".", events: eventsPrefix(destination),
+		event: func(subject string, data []byte) error { return g.event(destination, subject, data) }}
 	if err := w.run(); errors.Is(err, errForbidden) {
 		return fmt.Errorf("the drain of %s: %w", destination, err)
 	}
