@@ -476,3 +476,6 @@ func Arrived(answer *relay.PassAnswer) int {
 	n, _, _ := x.sub.Pending()
 	return n
 }
+
+// MaxOfDestination is how many drains of one destination may be connected.
+const MaxOfDestination = maxOfDestination
