@@ -479,3 +479,12 @@ func Arrived(answer *relay.PassAnswer) int {
 
 // MaxOfDestination is how many drains of one destination may be connected.
 const MaxOfDestination = maxOfDestination
+
+// WithGrowTimeout is how long a change of an organization may take.
+func WithGrowTimeout(o *Options, d time.Duration) { o.growTimeout = d }
+
+// Stored says whether an organization is in the bucket.
+func Stored(ctx context.Context, b *Broker, name string) bool {
+	_, err := b.kv.Get(ctx, organizationKey(name))
+	return err == nil
+}
