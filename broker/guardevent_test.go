@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,4 +71,20 @@ func TestADrainRecordsOnlyWhatADrainDoes(t *testing.T) {
 	after, err := broker.Events(t.Context(), g.Broker, queue.Destination)
 	require.NoError(t, err)
 	require.Equal(t, before+1, after)
+}
+
+// So long as a drain says that its attempts take, whoever comes after it waits: the
+// edge believes no number.
+func TestHowLongAttemptsTakeIsBounded(t *testing.T) {
+	b, certs := listening(t)
+	c := dial(t, b, certs, "drain")
+	require.Eventually(t, broker.Conn(c).IsConnected, 5*time.Second, 5*time.Millisecond)
+	for _, longest := range []time.Duration{-1, time.Hour + 1, math.MaxInt64} {
+		_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "old", Session: "1", LongestAttempt: longest})
+		require.ErrorContains(t, err, "an attempt must not take longer than 1h0m0s")
+	}
+	answer, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "new", Session: "2"})
+	require.NoError(t, err)
+	require.True(t, answer.Grants[0].Granted)
+	require.Zero(t, answer.Grants[0].Wait)
 }
