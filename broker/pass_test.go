@@ -107,6 +107,21 @@ func TestPassOverTheChannel(t *testing.T) {
 	}
 }
 
+// A drain says to a caller of the edge no more than its destination could: nothing
+// that a proxy in between would take for the length of the answer, and no cookie.
+func TestHeadersThatADrainMayNotPassOn(t *testing.T) {
+	b, certs := listening(t)
+	a := &answering{answer: func(context.Context, relay.Pass, relay.PassRequest) (*relay.PassAnswer, error) {
+		return &relay.PassAnswer{Status: 200, Length: 2, Body: io.NopCloser(strings.NewReader("ok")), Header: http.Header{"Content-Type": {"text/plain"}, "Etag": {`"1"`},
+			"content-length": {"1"}, "Content-Length": {"1"}, "Transfer-Encoding": {"identity"}, "Connection": {"close"}, "Set-Cookie": {"x=1"}, "Location": {"/"}}}, nil
+	}}
+	serving(t, b, certs, a)
+	answer, err := b.Passer(queue.Destination, 2).Pass(t.Context(), scapPass, scapAsk)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Equal(t, http.Header{"Content-Type": {"text/plain"}, "Etag": {`"1"`}}, answer.Header)
+}
+
 // An answer under way goes on when an organization is made, and with it new queues.
 func TestAPassOutlivesNewQueues(t *testing.T) {
 	b, certs := listening(t)
