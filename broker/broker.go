@@ -49,6 +49,7 @@ type Options struct {
 
 	flush         func() error  // tests only: the barrier's sync, whatever the filesystem
 	acceptTimeout time.Duration // tests only: another than that of accept.go
+	growTimeout   time.Duration // tests only: another than that of queues.go
 	places        int           // tests only: another bound than DefaultPlaces
 }
 
@@ -73,6 +74,7 @@ func (o *Options) complete() {
 	o.MaxOrganizations = orElse(o.MaxOrganizations, DefaultOrganizations)
 	o.OffQueues = orElse(o.OffQueues, OffDrain)
 	o.acceptTimeout = orElse(o.acceptTimeout, acceptTimeout)
+	o.growTimeout = orElse(o.growTimeout, growTimeout)
 	o.places = orElse(o.places, DefaultPlaces)
 }
 
@@ -95,6 +97,7 @@ type Broker struct {
 	byToken       growing[string, relay.Queue]  // the queues
 	known         growing[relay.Queue, bool]    // the same
 	organizations growing[string, organization] // by name
+	behind        map[string]bool               // organizations of which a change was left undone
 	rules         atomic.Pointer[[]relay.IdentityRule]
 
 	lock     *DirLock
@@ -125,6 +128,7 @@ type Broker struct {
 	waiting  atomic.Int64 // requests that wait for the disk
 	house    *housekeeper
 	beside   func(func(context.Context)) // runs something beside the requests until Close, which waits for it; nil: closed, or not open yet
+	life     context.Context             //nolint:containedctx // of what runs beside; it ends before growth does
 	auditing chan struct{}               // holds one: the audit under way
 	objects  *objects
 	undo     []func() // what Close does, last in first out
@@ -137,7 +141,7 @@ type Broker struct {
 // stream and account, and returns when messages can be accepted.
 func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
-	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{},
+	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{}, behind: map[string]bool{},
 		health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
 	for _, q := range o.Queues {
 		if err := CheckQueue(q); err != nil {
@@ -228,9 +232,6 @@ func (b *Broker) openServer(ctx context.Context) error {
 		return err
 	}
 	b.later(b.server.stop)
-	if b.guard != nil {
-		b.guard.serve(b.server)
-	}
 	if b.nc, err = b.server.connect("edge", b.server.edge); err != nil {
 		return err
 	}
@@ -239,7 +240,9 @@ func (b *Broker) openServer(ctx context.Context) error {
 		return err
 	}
 	b.later(b.door.Close)
-	b.js, err = jetstream.New(b.nc)
+	if b.js, err = jetstream.New(b.nc); err == nil && b.guard != nil {
+		b.guard.serve(b.server, b.checkEvent)
+	}
 	return err
 }
 
@@ -312,6 +315,7 @@ func (b *Broker) openHouse(ctx context.Context) error {
 		a.notify = b.house.wake
 	}
 	run, cancel := context.WithCancel(context.Background())
+	b.life = run
 	var loops sync.WaitGroup
 	b.beside = func(f func(context.Context)) { loops.Go(func() { f(run) }) }
 	loops.Go(func() { b.watch(run) })
@@ -330,8 +334,8 @@ func (b *Broker) openHouse(ctx context.Context) error {
 		b.leases.close()
 		b.reaches.close()
 		b.switches.close()
+		cancel() // who grows, or starts the store anew, would hold up the end
 		b.stopGrowing()
-		cancel()
 		loops.Wait()
 		b.endRun()
 	})

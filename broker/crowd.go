@@ -28,6 +28,13 @@ func (c *crowd) stored(sequence uint64) {
 	c.last = max(c.last, sequence)
 }
 
+// reached is the highest sequence that is known to be given.
+func (c *crowd) reached() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
 // enter takes a place among so many, settled of which have none any more; leave
 // gives it back once the message is stored, or is not.
 func (c *crowd) enter(most, settled uint64) bool {

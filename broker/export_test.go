@@ -466,3 +466,25 @@ func WriteOrganization(ctx context.Context, b *Broker, o relay.Organization) err
 
 // FallIll is a disk that seems to be full at one moment: the store is started anew.
 func FallIll(b *Broker) { b.health.fall(ailsFull, errors.New("no space left on device")) }
+
+// Arrived is how many frames of an answer have come that were not taken yet.
+func Arrived(answer *relay.PassAnswer) int {
+	x, ok := answer.Body.(*exchange)
+	if !ok {
+		return 0
+	}
+	n, _, _ := x.sub.Pending()
+	return n
+}
+
+// MaxOfDestination is how many drains of one destination may be connected.
+const MaxOfDestination = maxOfDestination
+
+// WithGrowTimeout is how long a change of an organization may take.
+func WithGrowTimeout(o *Options, d time.Duration) { o.growTimeout = d }
+
+// Stored says whether an organization is in the bucket.
+func Stored(ctx context.Context, b *Broker, name string) bool {
+	_, err := b.kv.Get(ctx, organizationKey(name))
+	return err == nil
+}

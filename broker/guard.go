@@ -34,6 +34,9 @@ const (
 	// maxConnections are all at one time, those that shake hands among them; one
 	// more is closed at once.
 	maxConnections = 128
+	// maxOfDestination are those of the drains of one destination, of which one works
+	// and others stand by. A cable that was cut leaves some for portPing and maxPings.
+	maxOfDestination = 16
 	// handshakeTimeout bounds the TLS handshake, and then the first words.
 	handshakeTimeout = 5 * time.Second
 	// maxControlLine bounds a line of the protocol, in bytes: subjects are short.
@@ -51,7 +54,7 @@ const (
 	portPing     = 20 * time.Second
 	pingInterval = 5 * time.Second
 	maxPings     = 2
-	// lookEvery is how often it is looked whether certificates were revoked.
+	// lookEvery is how often it is looked whether certificates still hold.
 	lookEvery = 2 * time.Second
 )
 
@@ -75,12 +78,13 @@ type guard struct {
 	listener net.Listener
 	link     *linkTLS
 	server   *embedded
+	event    func(destination, subject string, data []byte) error // says why it is none of a drain's
 	log      zerolog.Logger
 	places   chan struct{}
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
-	inside map[*tls.Conn]bool
+	inside map[*tls.Conn]string // of which destination
 	raw    map[net.Conn]bool
 	closed bool
 }
@@ -94,7 +98,7 @@ func openGuard(ctx context.Context, o ListenOptions, log zerolog.Logger) (*guard
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	g := &guard{link: link, log: log, places: make(chan struct{}, maxConnections), inside: map[*tls.Conn]bool{}, raw: map[net.Conn]bool{}}
+	g := &guard{link: link, log: log, places: make(chan struct{}, maxConnections), inside: map[*tls.Conn]string{}, raw: map[net.Conn]bool{}}
 	g.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.Address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -105,9 +109,10 @@ func openGuard(ctx context.Context, o ListenOptions, log zerolog.Logger) (*guard
 	return g, nil
 }
 
-// serve lets drains in until close.
-func (g *guard) serve(s *embedded) {
-	g.server = s
+// serve lets drains in until close. event says why an event of a drain is none that
+// a drain writes.
+func (g *guard) serve(s *embedded, event func(destination, subject string, data []byte) error) {
+	g.server, g.event = s, event
 	g.wg.Go(func() {
 		for {
 			conn, err := g.listener.Accept()
@@ -158,30 +163,53 @@ func (g *guard) admit(conn net.Conn) error {
 		}
 		return err
 	}
-	g.mu.Lock()
-	g.inside[secure] = true
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		delete(g.inside, secure)
-	}()
-	leaf := secure.ConnectionState().PeerCertificates[0] // there is one: it was demanded
-	destination, user := g.user(leaf)
+	peer := secure.ConnectionState().PeerCertificates // there is one: it was demanded
+	destination, user := g.user(peer[0])
 	if user == nil {
 		refuse(secure)
-		return fmt.Errorf("the certificate %q names no destination of this edge by a URI like %s", leaf.Subject, DrainUser("foreman"))
+		return fmt.Errorf("the certificate %q names no destination of this edge by a URI like %s", peer[0].Subject, DrainUser("foreman"))
+	}
+	if !g.enter(secure, destination) {
+		return fmt.Errorf("there are %d connections of drains of %s already, and no more are let in", maxOfDestination, destination)
+	}
+	defer g.leave(secure)
+	if err := g.link.current().admits(peer); err != nil { // it was weeded while hands were shaken
+		return err
 	}
 	inside, err := g.server.InProcessConn()
 	if err != nil { // it is being started anew; the drain tries again
 		return nil
 	}
 	defer func() { _ = inside.Close() }() // it has ended
-	w := &wire{outside: secure, inside: inside, user: user, inbox: inboxPrefix(destination) + "."}
+	w := &wire{outside: secure, inside: inside, user: user, inbox: inboxPrefix(destination) + ".", events: eventsPrefix(destination),
+		event: func(subject string, data []byte) error { return g.event(destination, subject, data) }}
 	if err := w.run(); errors.Is(err, errForbidden) {
 		return fmt.Errorf("the drain of %s: %w", destination, err)
 	}
 	return nil
+}
+
+// enter takes one of the places of a destination: its drains do not keep others' out.
+func (g *guard) enter(conn *tls.Conn, destination string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	taken := 0
+	for _, of := range g.inside {
+		if of == destination {
+			taken++
+		}
+	}
+	if taken >= maxOfDestination {
+		return false
+	}
+	g.inside[conn] = destination
+	return true
+}
+
+func (g *guard) leave(conn *tls.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.inside, conn)
 }
 
 // user is who a certificate is for: the one URI of a destination of this edge.
@@ -199,8 +227,9 @@ func (g *guard) user(leaf *x509.Certificate) (destination string, user nkeys.Key
 	return destination, user
 }
 
-// watch ends the connections of drains that would not be let in any more, when the
-// CA or its revocations have changed.
+// watch ends the connections of drains that would not be let in any more: CA or
+// revocations have changed, or a certificate has run out. A drain that has a new one
+// comes back with it.
 func (g *guard) watch(ctx context.Context) {
 	every := time.NewTicker(lookEvery)
 	defer every.Stop()
@@ -209,10 +238,9 @@ func (g *guard) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-every.C:
-			g.link.current()
 		case <-g.link.change:
-			g.weed(g.link.current())
 		}
+		g.weed(g.link.current())
 	}
 }
 

@@ -469,3 +469,39 @@ func TestThePortIsBounded(t *testing.T) {
 		return err == nil
 	}, 10*time.Second, 20*time.Millisecond)
 }
+
+// A connection holds no longer than the certificate with which it was made.
+func TestACertificateThatRunsOut(t *testing.T) {
+	g := newGuarded(t)
+	nc, err := g.connect(g.config(g.ca.issue(21, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(3 * time.Second) })))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	other, err := g.connect(g.config(g.ca.issue(22, nil)))
+	require.NoError(t, err)
+	t.Cleanup(other.Close)
+	require.Eventually(t, nc.IsClosed, 20*time.Second, 10*time.Millisecond)
+	require.True(t, other.IsConnected())
+}
+
+// The drains of one destination take no more than their share of the port's places.
+func TestADestinationHasItsShareOfThePort(t *testing.T) {
+	g := newGuarded(t)
+	var last *raw
+	for range broker.MaxOfDestination {
+		last = g.raw(t, "CONNECT {}")
+		require.Equal(t, "PONG", last.line())
+	}
+	_, err := g.connect(g.config(g.ca.issue(23, nil)))
+	require.Error(t, err)
+	other, err := g.connect(g.config(g.ca.issue(24, func(c *x509.Certificate) { c.URIs = []*url.URL{uri(t, broker.DrainUser("elsewhere"))} })))
+	require.NoError(t, err)
+	other.Close()
+	require.NoError(t, last.Close())
+	require.Eventually(t, func() bool {
+		nc, err := g.connect(g.config(g.ca.issue(25, nil)))
+		if err == nil {
+			nc.Close()
+		}
+		return err == nil
+	}, 10*time.Second, 20*time.Millisecond, "a place is free again")
+}

@@ -40,7 +40,9 @@ type wire struct {
 	outside net.Conn // the drain
 	inside  net.Conn // the broker
 	user    nkeys.KeyPair
-	inbox   string // how every reply subject of the drain begins
+	inbox   string                                  // how every reply subject of the drain begins
+	events  string                                  // how the subject of every event of the drain begins
+	event   func(subject string, data []byte) error // says why an event is none of a drain's
 
 	from *bufio.Reader // of the drain
 	to   *bufio.Writer // to the broker
@@ -198,13 +200,17 @@ func (w *wire) message(words, reply [][]byte, header int) error {
 	if header > total {
 		return forbidden("the headers are larger than the message")
 	}
+	event := ""
+	if bytes.HasPrefix(words[1], []byte(w.events)) {
+		event = string(words[1]) // what is read next takes the place of the line
+	}
 	if err := w.say(words); err != nil {
 		return err
 	}
 	if err := w.headers(header); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(w.to, w.from, int64(total-header)); err != nil {
+	if err := w.body(event, total-header); err != nil {
 		return err
 	}
 	var end [2]byte
@@ -215,6 +221,27 @@ func (w *wire) message(words, reply [][]byte, header int) error {
 		return forbidden("a message is longer than was said")
 	}
 	_, err = w.to.Write(end[:])
+	return err
+}
+
+// body carries what a message holds, of an event, which goes to that subject, only
+// one that a drain may write.
+func (w *wire) body(event string, n int) error {
+	if event == "" {
+		_, err := io.CopyN(w.to, w.from, int64(n))
+		return err
+	}
+	if n > maxDrainEvent {
+		return forbidden("an event has %d bytes, and %d may be", n, maxDrainEvent)
+	}
+	data := make([]byte, n)
+	if _, err := io.ReadFull(w.from, data); err != nil {
+		return err
+	}
+	if err := w.event(event, data); err != nil {
+		return forbidden("an event: %v", err)
+	}
+	_, err := w.to.Write(data)
 	return err
 }
 

@@ -15,6 +15,10 @@ import (
 	"github.com/theforeman/foreman-relay/relay"
 )
 
+// longestAttempt bounds what a drain may say of its attempts: so long, whoever comes
+// after it has to wait.
+const longestAttempt = time.Hour
+
 // leases answers the drains: who drains which queue. Who holds a lease is
 // stored by compare-and-set, behind a barrier; renewals are remembered only,
 // and a start takes every stored lease as renewed just now.
@@ -142,6 +146,9 @@ func (l *leases) answer(destination string, msg *nats.Msg) {
 	err := json.Unmarshal(msg.Data, &request)
 	if err == nil && (request.Instance == "" || request.Session == "") {
 		err = errors.New("instance and session must be given")
+	}
+	if err == nil && (request.LongestAttempt < 0 || request.LongestAttempt > longestAttempt) {
+		err = fmt.Errorf("an attempt must not take longer than %v", longestAttempt)
 	}
 	if err == nil {
 		reply.Data, err = l.reply(destination, request)

@@ -82,19 +82,16 @@ func (b *Broker) PutOrganization(ctx context.Context, o relay.Organization, revi
 	if err := b.health.admit(); err != nil {
 		return 0, err
 	}
-	bounded, cancel := context.WithTimeout(ctx, growTimeout)
+	// What is stored gets its queues too, whoever waits no more for the answer.
+	bounded, cancel := b.boundGrowth(context.WithoutCancel(ctx))
 	defer cancel()
-	bounded, loose := b.health.bound(bounded)
-	defer loose()
 	next, err := b.putOrganization(bounded, o, value, revision)
-	if err != nil {
-		return 0, unavailable(told(bounded, err))
+	if err == nil || relay.CodeOf(err) == relay.CodeConflict {
+		return next, err
 	}
-	return next, nil
+	b.growLater(o.Name)
+	return 0, unavailable(told(bounded, err))
 }
-
-// growTimeout bounds what one change of an organization may take.
-const growTimeout = 30 * time.Second
 
 // putOrganization does as an organization says, and stores it; for holders of
 // growth.

@@ -130,7 +130,7 @@ func (x *exchange) head() (*relay.PassAnswer, error) {
 	if h.Status < 200 || h.Status > 599 || h.Length > x.left+int64(len(msg.Data)) {
 		return nil, noAnswer("the drain's answer is not passed on", fmt.Errorf("status %d, %d bytes", h.Status, h.Length))
 	}
-	return &relay.PassAnswer{Status: h.Status, Header: h.Header, Length: h.Length, Body: x}, nil
+	return &relay.PassAnswer{Status: h.Status, Header: relay.PassedOn(h.Header), Length: h.Length, Body: x}, nil
 }
 
 // next takes one piece, and lets the drain send another.

@@ -107,6 +107,36 @@ func TestPassOverTheChannel(t *testing.T) {
 	}
 }
 
+// A drain says to a caller of the edge no more than its destination could: nothing
+// that a proxy in between would take for the length of the answer, and no cookie.
+func TestHeadersThatADrainMayNotPassOn(t *testing.T) {
+	b, certs := listening(t)
+	a := &answering{answer: func(context.Context, relay.Pass, relay.PassRequest) (*relay.PassAnswer, error) {
+		return &relay.PassAnswer{Status: 200, Length: 2, Body: io.NopCloser(strings.NewReader("ok")), Header: http.Header{"Content-Type": {"text/plain"}, "Etag": {`"1"`},
+			"content-length": {"1"}, "Content-Length": {"1"}, "Transfer-Encoding": {"identity"}, "Connection": {"close"}, "Set-Cookie": {"x=1"}, "Location": {"/"}}}, nil
+	}}
+	serving(t, b, certs, a)
+	answer, err := b.Passer(queue.Destination, 2).Pass(t.Context(), scapPass, scapAsk)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Equal(t, http.Header{"Content-Type": {"text/plain"}, "Etag": {`"1"`}}, answer.Header)
+}
+
+// An answer under way goes on when an organization is made, and with it new queues.
+func TestAPassOutlivesNewQueues(t *testing.T) {
+	b, certs := listening(t)
+	body := bytes.Repeat([]byte("x"), 4*broker.FrameSize)
+	serving(t, b, certs, saying(200, body))
+	answer, err := b.Passer(queue.Destination, 2).Pass(t.Context(), scapPass, scapAsk)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return broker.Arrived(answer) == 1 }, 5*time.Second, time.Millisecond)
+	putOrganization(t, b, relay.Organization{Name: "ACME", Enabled: true}, 0)
+	got, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(body, got))
+	require.NoError(t, answer.Body.Close())
+}
+
 // Nobody waits for a drain that is not there, and what one says of itself is what
 // the caller is told.
 func TestPassesThatGetNoAnswer(t *testing.T) {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -155,7 +156,16 @@ func (a *answering) send(ctx context.Context, to string, answer *relay.PassAnswe
 func (a *answering) part(ctx context.Context, frame *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, frameTimeout)
 	defer cancel()
-	if _, err := a.c.nc.RequestMsgWithContext(ctx, frame); err != nil {
+	frame.Reply = passTaken(a.c.destination, rand.Text())
+	taken, err := a.c.nc.SubscribeSync(frame.Reply)
+	if err != nil {
+		return fmt.Errorf("listen for whether a piece of the answer is taken: %w", err)
+	}
+	defer func() { _ = taken.Unsubscribe() }() // it may be gone with the connection
+	if err := a.c.nc.PublishMsg(frame); err != nil {
+		return fmt.Errorf("send a piece of the answer: %w", err)
+	}
+	if _, err := taken.NextMsgWithContext(ctx); err != nil {
 		return fmt.Errorf("the edge does not take a piece of the answer: %w", err)
 	}
 	return nil

@@ -2,9 +2,11 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/theforeman/foreman-relay/relay"
 )
@@ -138,6 +140,73 @@ func (b *Broker) openQueue(ctx context.Context, q relay.Queue) (*slot, error) {
 	}
 	b.beside(func(ctx context.Context) { b.recollect(ctx, b.newest.of(q.Token())) })
 	return s, b.sync(ctx)
+}
+
+// growTimeout bounds what one change of an organization may take.
+const growTimeout = 30 * time.Second
+
+// growRetry is the pause before what a change has left undone is tried again.
+const growRetry = time.Second
+
+// boundGrowth bounds a change: by time, by the store, and by the end of the relay.
+func (b *Broker) boundGrowth(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, b.options.growTimeout)
+	ctx, loose := b.health.bound(ctx)
+	stop := context.AfterFunc(b.life, cancel)
+	return ctx, func() { stop(); loose(); cancel() }
+}
+
+// growLater has an organization get what a change that failed has left undone: it
+// may be stored, and have no queue yet. For holders of growth.
+func (b *Broker) growLater(name string) {
+	b.behind[name] = true
+	if len(b.behind) > 1 { // it is being tried already
+		return
+	}
+	b.beside(func(ctx context.Context) {
+		for rest(ctx, growRetry) && !b.caughtUp() {
+		}
+	})
+}
+
+// caughtUp does what is left undone, and says whether that was all.
+func (b *Broker) caughtUp() bool {
+	b.growth.Lock()
+	defer b.growth.Unlock()
+	if b.beside == nil {
+		return true
+	}
+	for name := range b.behind {
+		if b.health.admit() != nil {
+			return false
+		}
+		if err := b.catchUp(name); err != nil {
+			b.log.Warn().Err(err).Str("organization", name).Msg("an organization has not got its queues and limits yet; trying again")
+			return false
+		}
+		delete(b.behind, name)
+	}
+	return true
+}
+
+// catchUp has the queues of an organization be as what is stored of it says.
+func (b *Broker) catchUp(name string) error {
+	ctx, cancel := b.boundGrowth(context.Background())
+	defer cancel()
+	err := b.readOrganization(ctx, name)
+	switch {
+	case errors.Is(err, errNotFound): // it was not stored
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := b.sync(ctx); err != nil {
+		return err
+	}
+	if err := b.grow(ctx, b.missing(name)); err != nil {
+		return err
+	}
+	return b.limit(ctx, name)
 }
 
 // stopGrowing ends growth before the end of what runs beside the requests.

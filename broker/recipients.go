@@ -100,16 +100,18 @@ func (r *recipients) store(destination string, all []recipientsOf) error {
 }
 
 // Recipients are the public keys to which messages for a destination are sealed,
-// MaxRecipients at most; none: no drain has told one yet.
+// MaxRecipients at most; none: no drain has told one yet. One of each drain comes
+// before a further one of any: no drain tells so many that another cannot read what
+// is to be its own.
 func (b *Broker) Recipients(destination string) []string {
 	r := b.recipients
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []string
-	for _, of := range slices.Backward(r.of[destination]) {
-		for _, key := range of.Recipients {
-			if !slices.Contains(all, key) && len(all) < relay.MaxRecipients {
-				all = append(all, key)
+	for n := range relay.MaxRecipients {
+		for _, of := range slices.Backward(r.of[destination]) {
+			if n < len(of.Recipients) && !slices.Contains(all, of.Recipients[n]) && len(all) < relay.MaxRecipients {
+				all = append(all, of.Recipients[n])
 			}
 		}
 	}

@@ -72,6 +72,23 @@ func TestTheKeysOfDrainsAreKept(t *testing.T) {
 	require.Equal(t, all, b.Recipients(queue.Destination))
 }
 
+// A drain that tells many keys leaves room for those of the others.
+func TestADrainDoesNotPushOutTheKeysOfOthers(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	c, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	tell(t, c, "one", "age1one")
+	known(t, b, "age1one")
+	var many []string
+	for i := range relay.MaxRecipients {
+		many = append(many, fmt.Sprint("age1many", i))
+	}
+	tell(t, c, "two", many...)
+	require.Eventually(t, func() bool { return len(b.Recipients(queue.Destination)) > 1 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, append([]string{"age1many0", "age1one"}, many[1:relay.MaxRecipients-1]...), b.Recipients(queue.Destination))
+}
+
 // sealedMessage is one whose body is sealed, whole or to come.
 func sealedMessage(t *testing.T, b *broker.Broker, key, body string, comes bool) *relay.Message {
 	t.Helper()

@@ -122,7 +122,7 @@ func (e *embedded) admit(queues []relay.Queue) error {
 	if e.edge, err = add(nil); err != nil {
 		return err
 	}
-	if e.door, err = add(doorPermissions()); err != nil {
+	if e.door, err = add(doorPermissions(destinations(queues))); err != nil {
 		return err
 	}
 	for _, destination := range destinations(queues) {

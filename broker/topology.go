@@ -170,9 +170,9 @@ func eventSubject(q relay.Queue, id string) string {
 	return eventPrefix(q) + strconv.Itoa(int(h.Sum32()%eventBuckets))
 }
 
-func eventPrefix(q relay.Queue) string {
-	return "relay-event." + q.Destination + "." + q.Token() + "."
-}
+func eventPrefix(q relay.Queue) string { return eventsPrefix(q.Destination) + q.Token() + "." }
+
+func eventsPrefix(destination string) string { return "relay-event." + destination + "." }
 
 // queueOfEvent is the queue token in the subject of an event.
 func queueOfEvent(subject string) string {
@@ -250,6 +250,12 @@ func passReply(destination, nonce string) string {
 	return "relay-pass." + destination + ".reply." + nonce
 }
 
+// passTaken is where a drain is told that a piece of such an answer was taken. It is
+// below its inbox: it may listen there already.
+func passTaken(destination, nonce string) string {
+	return inboxPrefix(destination) + ".pass." + nonce
+}
+
 // DrainUser is the name that the certificate of a far drain must carry as a URI.
 func DrainUser(destination string) string { return "foreman-relay://drain/" + destination }
 
@@ -277,7 +283,7 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 		reachSubject(destination),
 		pieceSubject(destination),
 		passReply(destination, "*"),
-		"relay-event." + destination + ".>",
+		eventsPrefix(destination) + ">",
 		apiNext("*", consumer),
 		apiReset("*", consumer),
 		apiGet(eventStream(destination)),
@@ -298,13 +304,17 @@ func drainPermissions(destination string, queues []relay.Queue) *server.Permissi
 }
 
 // doorPermissions are what the connection may do that requests from outside come
-// to: store messages, ask drains for what only a destination can answer, and answer
-// the frames of their answers. It reads no stream and makes nothing.
-func doorPermissions() *server.Permissions {
+// to: store messages, ask drains for what only a destination can answer, and say
+// which pieces of the answers it has taken. It reads no stream and makes nothing. A
+// right to respond (server.ResponsePermission) would be lost with each new queue.
+func doorPermissions(destinations []string) *server.Permissions {
+	publish := []string{"relay.>", passSubject("*")}
+	for _, destination := range destinations {
+		publish = append(publish, passTaken(destination, "*"))
+	}
 	return &server.Permissions{
-		Publish:   &server.SubjectPermission{Allow: []string{"relay.>", passSubject("*")}},
+		Publish:   &server.SubjectPermission{Allow: publish},
 		Subscribe: &server.SubjectPermission{Allow: []string{doorInbox + ".>", passReply("*", "*")}},
-		Response:  &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute},
 	}
 }
 
@@ -328,7 +338,7 @@ func consumerConfig(destination string) jetstream.ConsumerConfig {
 }
 
 func eventConfig(destination string) jetstream.StreamConfig {
-	c := base(eventStream(destination), "relay-event."+destination+".*.*", -1)
+	c := base(eventStream(destination), eventsPrefix(destination)+"*.*", -1)
 	c.Metadata = map[string]string{"relay_version": metaVersion, "destination": destination}
 	return c
 }

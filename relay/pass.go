@@ -138,6 +138,18 @@ type PassAnswer struct {
 	Body   io.ReadCloser // close it; an error of Read means that the answer is not complete
 }
 
+// PassedOn are the headers of an answer that a caller may see; no cookies, and
+// nothing that says how long it is. The edge asks it too of what a drain says.
+func PassedOn(h http.Header) http.Header {
+	kept := http.Header{}
+	for _, name := range []string{"Content-Type", "Content-Disposition", "Last-Modified", "Etag", "Retry-After"} {
+		if values := h.Values(name); len(values) > 0 {
+			kept[name] = values
+		}
+	}
+	return kept
+}
+
 // ErrBusy is wrapped by the error of a Passer that has no place for a further
 // request.
 var ErrBusy = errors.New("as many requests as may be are being passed on")

@@ -24,17 +24,6 @@ func limitOf(p relay.Pass, status int) int64 {
 	return min(p.MaxAnswer, maxRefusal)
 }
 
-// passedOn are the headers of an answer that a caller may see; no cookies.
-func passedOn(h http.Header) http.Header {
-	kept := http.Header{}
-	for _, name := range []string{"Content-Type", "Content-Disposition", "Last-Modified", "Etag", "Retry-After"} {
-		if values := h.Values(name); len(values) > 0 {
-			kept[name] = values
-		}
-	}
-	return kept
-}
-
 func isSuccess(status int) bool { return status >= 200 && status <= 299 }
 
 // judge says whether an answer is one of Foreman's that may be passed on, and

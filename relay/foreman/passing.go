@@ -65,7 +65,7 @@ func (c *Client) Pass(ctx context.Context, p relay.Pass, r relay.PassRequest) (*
 		end()
 		return nil, err
 	}
-	a := &relay.PassAnswer{Status: resp.StatusCode, Header: passedOn(resp.Header), Length: resp.ContentLength}
+	a := &relay.PassAnswer{Status: resp.StatusCode, Header: relay.PassedOn(resp.Header), Length: resp.ContentLength}
 	a.Body = &bounded{src: resp.Body, left: limitOf(p, a.Status), end: end}
 	if err := judge(p, resp.Header, a); err != nil {
 		_ = a.Body.Close() // the error is what counts
