@@ -102,7 +102,7 @@ func (c *Client) send(client *http.Client, req *http.Request) (*http.Response, e
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { used.Store(i.Reused) }})
 	resp, err := client.Do(req.WithContext(ctx))
 	if err != nil && !used.Load() {
-		return nil, c.unopened(req.Context(), err)
+		return nil, c.unopened(req.Context(), client, err)
 	}
 	return resp, err
 }

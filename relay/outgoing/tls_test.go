@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -86,11 +87,11 @@ func TestTheReasonOfAServerThatClosesAtOnce(t *testing.T) {
 			func(http.ResponseWriter, *http.Request) { t.Error("nobody is let in") })
 		d := service(t, Options{URL: s.URL, CAFile: ca.file, HTTP2: http2})
 		for _, err := range []error{early, reset} {
-			r := relay.ClassifyHTTP(relay.Answer{Err: d.unopened(t.Context(), err)}, time.Now())
+			r := relay.ClassifyHTTP(relay.Answer{Err: d.unopened(t.Context(), d.http, err)}, time.Now())
 			require.Equal(t, relay.ClassDenied, r.Class, r.Detail)
 			require.Contains(t, r.Detail, "certificate required")
 		}
-		require.Equal(t, other, d.unopened(t.Context(), other))
+		require.Equal(t, other, d.unopened(t.Context(), d.http, other))
 
 		for _, nothing := range []Options{
 			{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key}, // it has nothing to say
@@ -99,14 +100,42 @@ func TestTheReasonOfAServerThatClosesAtOnce(t *testing.T) {
 		} {
 			nothing.HTTP2 = http2
 			d := service(t, nothing)
-			require.Equal(t, errUnestablished, d.unopened(t.Context(), early))
-			require.Equal(t, error(reset), d.unopened(t.Context(), reset))
+			require.Equal(t, errUnestablished, d.unopened(t.Context(), d.http, early))
+			require.Equal(t, error(reset), d.unopened(t.Context(), d.http, reset))
 		}
 		for range 30 { // whoever is faster
 			r := d.Deliver(t.Context(), message())
 			require.Equal(t, relay.ClassDenied, r.Class, r.Detail)
 		}
 	}
+}
+
+// Its reason is the one that it has for whoever was not let in: the relay's own
+// certificate, which it takes, tells nothing of one that was passed.
+func TestTheReasonIsForTheCertificateThatWasShown(t *testing.T) {
+	ca, theirs := newAuthority(t), newAuthority(t)
+	_, _, server := ca.issue("localhost", local)
+	cert, key, _ := ca.issue("relay.example.com")
+	strange, strangeKey, _ := theirs.issue("sender.example.com")
+	passed := relay.Credentials{Certificate: readFile(t, strange), Key: readFile(t, strangeKey)}
+	for _, http2 := range []bool{false, true} {
+		s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: ca.pool, ClientAuth: tls.RequireAndVerifyClientCert}, http2,
+			func(http.ResponseWriter, *http.Request) { t.Error("nobody is let in") })
+		d := service(t, Options{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key, HTTP2: http2})
+		for range 15 { // whoever is faster
+			m := message()
+			m.Body, m.Credentials = make([]byte, 1<<20), &passed
+			r := d.Deliver(t.Context(), m)
+			require.Equal(t, []any{relay.ClassRejected, relay.ReasonUnauthorized}, []any{r.Class, r.Reason}, r.Detail)
+		}
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return text
 }
 
 // Each destination is shown its own certificate.
