@@ -68,7 +68,9 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message, convert Conversi
 	if errors.As(d.Large.failure(), &unread) && unread.outweighs(answer) {
 		return unread.result()
 	}
-	return by.judge(judge(answer), answer)
+	r := by.judge(judge(answer), answer)
+	r.Detail = relay.Credentials{Authorization: req.Header.Get("Authorization")}.Withhold(r.Detail)
+	return r
 }
 
 // Do makes the exchange and reads what is needed of the answer.
