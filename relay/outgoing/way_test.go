@@ -157,6 +157,8 @@ func TestCredentialsAreNotSentInClear(t *testing.T) {
 	_, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://foreman.example.com", Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer acme"}}}})
 	require.ErrorContains(t, err, "plain HTTP")
 	require.ErrorContains(t, err, "ACME")
+	_, err = foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://127.0.0.1:1", Proxy: "http://proxy.example.com:3128", Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer acme"}}}})
+	require.ErrorContains(t, err, "plain HTTP", "to the proxy")
 	c, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://foreman.example.com"}})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
