@@ -105,6 +105,9 @@ func (r *Keyring) read() error {
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
+	if err := ownersAlone(r.dir); err != nil {
+		return err
+	}
 	var names []string
 	for _, f := range found { // sorted
 		if strings.HasSuffix(f.Name(), keySuffix) {
@@ -124,6 +127,19 @@ func (r *Keyring) read() error {
 		keys[i].Current = i == len(names)-1
 	}
 	r.names, r.keys = names, keys
+	return nil
+}
+
+// ownersAlone refuses a directory in which others can put files: the newest key is
+// told to the edge, whosever it is.
+func ownersAlone(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("keys: others on this machine can put a key of their own into %s: chmod go-w %s, and look at what is in it (`keys ls`)", dir, dir)
+	}
 	return nil
 }
 
