@@ -43,13 +43,16 @@ func (o Options) proxy() (*url.URL, error) {
 	return u, nil
 }
 
+// errProxyRefuses is of the configuration, not of the message.
+var errProxyRefuses = errors.New("the proxy wants other credentials (407): name a file with them in proxy_authorization_file")
+
 // proxyAnswer makes an error of a proxy that does not open the way.
 func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return nil
 	case http.StatusProxyAuthRequired:
-		return errors.New("the proxy wants other credentials (407): name a file with them in proxy_authorization_file")
+		return errProxyRefuses
 	}
 	return fmt.Errorf("the proxy answers %d: it does not reach the destination, or does not let the relay there", resp.StatusCode)
 }
