@@ -125,6 +125,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		"must hold one line, USER":      {URL: there, Proxy: "http://proxy:3128", ProxyAuthorizationFile: secretFile(t, "secret")},
 		"authorization for the proxy":   {URL: there, Proxy: "http://proxy:3128", ProxyAuthorizationFile: nothing},
 		"can be read by everybody":      {URL: there, AuthorizationFile: open},
+		"for X: " + open + " can be":    {URL: there, CertFile: empty, KeyFile: open},
 		"authorization for X: open":     {URL: there, AuthorizationFile: nothing},
 		"one line of at most 8192":      {URL: there, AuthorizationFile: secretFile(t, strings.Repeat("secret", 2000))},
 		"must hold one line of at most": {URL: there, AuthorizationFile: secretFile(t, "secret\nsecret")},
