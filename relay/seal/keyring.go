@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -75,6 +76,9 @@ func (r *Keyring) Rotate(now time.Time) (Key, error) {
 	if err := WritePrivate(temporary, k.text()); err != nil {
 		return k, fmt.Errorf("keep a new key: %w", err)
 	}
+	if err := likeOwner(temporary, r.dir); err != nil {
+		return k, errors.Join(fmt.Errorf("keep a new key: %w", err), os.Remove(temporary))
+	}
 	if err := os.Rename(temporary, path); err != nil {
 		return k, fmt.Errorf("keep a new key: %w", err)
 	}
@@ -86,6 +90,23 @@ func (r *Keyring) Rotate(now time.Time) (Key, error) {
 	}
 	k, _ = r.Current()
 	return k, nil
+}
+
+// likeOwner gives a file that root has made to the owner of the directory: a drain
+// that cannot read one key does not start.
+func likeOwner(file, dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return os.Chown(file, int(owner.Uid), int(owner.Gid))
 }
 
 func syncDir(path string) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -329,6 +330,24 @@ func TestKeysAreForTheirOwnerAlone(t *testing.T) {
 	_, err = seal.List(dir)
 	require.ErrorContains(t, err, "put the file back")
 	require.NotContains(t, err.Error(), "NOTONE")
+}
+
+// Root may rotate the keys of a drain that runs as somebody else.
+func TestAKeyIsItsDrains(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := filepath.Join(t.TempDir(), "keys")
+	ringAt(t, dir)
+	const drain = 4711
+	require.NoError(t, os.Chown(dir, drain, drain))
+	k, err := ringAt(t, dir).Rotate(noon.Add(time.Hour))
+	require.NoError(t, err)
+	info, err := os.Stat(k.File)
+	require.NoError(t, err)
+	owner := info.Sys().(*syscall.Stat_t)
+	require.EqualValues(t, []uint32{drain, drain}, []uint32{owner.Uid, owner.Gid})
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
 // The largest credentials, sealed to as many keys as there may be, fit an envelope.
