@@ -119,8 +119,13 @@ func (c *Client) closeWays() {
 
 // judge takes a refusal of other credentials than the relay's own for what it is:
 // no reason to open the circuit for all. What the sender has passed does not get
-// better; what is configured is for an operator to mend.
+// better; what is configured is for an operator to mend. Nor is it one to leave the
+// destination alone that those have used up what they may: they wait themselves.
 func (w way) judge(r relay.Result, a relay.Answer) relay.Result {
+	if w.kind != ownWay && r.Reason == relay.ReasonThrottled {
+		r.Class = relay.ClassNotReady
+		return r
+	}
 	if w.kind == ownWay || r.Class != relay.ClassDenied || a.Err != nil && !relay.CertificateRefused(a.Err) {
 		return r
 	}

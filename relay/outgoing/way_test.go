@@ -131,6 +131,13 @@ func TestARefusalIsTheirsWhoseCredentialsItWas(t *testing.T) {
 		r = c.Deliver(t.Context(), messageOf("ACME", passed))
 		require.Equal(t, []any{relay.ClassRejected, relay.ReasonUnauthorized, time.Duration(0)}, []any{r.Class, r.Reason, r.Hold}, "given up at once")
 	}
+	b.answer = http.StatusTooManyRequests // how much one token may says nothing of the others
+	r := c.Deliver(t.Context(), messageOf("default", nil))
+	require.Equal(t, []any{relay.ClassTransient, relay.ReasonThrottled}, []any{r.Class, r.Reason}, "all leave it alone")
+	for _, m := range []*relay.Message{messageOf("ACME", nil), messageOf("default", passed)} {
+		r = c.Deliver(t.Context(), m)
+		require.Equal(t, []any{relay.ClassNotReady, relay.ReasonThrottled}, []any{r.Class, r.Reason}, "this message waits, and no other")
+	}
 	b.answer = http.StatusServiceUnavailable
 	require.NotEqual(t, relay.ClassRejected, c.Deliver(t.Context(), messageOf("ACME", passed)).Class, "an outage is one for all")
 }
