@@ -105,7 +105,7 @@ func (c Credentials) secrets() []string {
 		return nil
 	}
 	secrets := []string{value}
-	if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
+	if plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(value), "=")); err == nil {
 		if _, password, found := strings.Cut(string(plain), ":"); found && password != "" {
 			secrets = append(secrets, password)
 		}

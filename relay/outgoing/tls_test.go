@@ -131,6 +131,55 @@ func TestTheReasonIsForTheCertificateThatWasShown(t *testing.T) {
 	}
 }
 
+// A connection is one caller's: what was shown when it was opened holds for all
+// that is sent on it. The relay's own is kept, one of a certificate that was passed
+// ends with its attempt, though the next message has passed the same.
+func TestNoConnectionIsSharedBetweenCertificates(t *testing.T) {
+	ca := newAuthority(t)
+	_, _, server := ca.issue("localhost", local)
+	pass := func(name string) *relay.Credentials {
+		cert, key, _ := ca.issue(name)
+		return &relay.Credentials{Certificate: readFile(t, cert), Key: readFile(t, key)}
+	}
+	cert, key, _ := ca.issue("relay.example.com")
+	one, two, ours := pass("one.example.com"), pass("two.example.com"), pass("acme.example.com")
+	for _, http2 := range []bool{false, true} {
+		type seen struct{ name, from string }
+		all := make(chan seen, 1)
+		s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: ca.pool, ClientAuth: tls.VerifyClientCertIfGiven}, http2,
+			func(_ http.ResponseWriter, r *http.Request) {
+				name := ""
+				if len(r.TLS.PeerCertificates) > 0 {
+					name = r.TLS.PeerCertificates[0].Subject.CommonName
+				}
+				all <- seen{name, r.RemoteAddr}
+			})
+		d := service(t, Options{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key, HTTP2: http2, Credentials: map[string]relay.Credentials{"ACME": *ours}})
+		owner := map[string]string{}
+		connections := map[string]int{}
+		for range 3 {
+			for _, c := range []struct {
+				organization string
+				passed       *relay.Credentials
+				want         string
+			}{{"default", nil, "relay.example.com"}, {"default", one, "one.example.com"}, {"ACME", nil, "acme.example.com"}, {"ACME", two, "two.example.com"},
+				{"ACME", &relay.Credentials{Authorization: "Bearer t"}, ""}} {
+				m := message()
+				m.Queue.Organization, m.Credentials = c.organization, c.passed
+				require.Equal(t, relay.ClassDelivered, d.Deliver(t.Context(), m).Class)
+				got := <-all
+				require.Equal(t, c.want, got.name)
+				if _, known := owner[got.from]; !known {
+					connections[got.name]++
+				}
+				require.Contains(t, []string{"", "of " + got.name}, owner[got.from])
+				owner[got.from] = "of " + got.name
+			}
+		}
+		require.Equal(t, map[string]int{"relay.example.com": 1, "acme.example.com": 1, "": 1, "one.example.com": 3, "two.example.com": 3}, connections)
+	}
+}
+
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)
