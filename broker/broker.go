@@ -152,7 +152,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		}
 		b.addQueue(q)
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse, b.tellUnlisted} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err

@@ -115,6 +115,8 @@ func TestDestinationsThatAreWrong(t *testing.T) {
 		"destinations: {pulp: {url: 'https://pulp/?token=secret'}}":            "write it without query and fragment",
 		"foreman: {url: 'https://a:secret@foreman'}":                           "the URL of Foreman holds a user",
 		"foreman: {url: 'https://f', proxy: 'http://a:secret@proxy:1'}":        "the proxy for Foreman holds a user",
+		"foreman: {proxy: 'http://a:secret@proxy:1'}":                          "the proxy for foreman holds a user",
+		"destinations: {pulp: {proxy: 'http://a:secret@proxy:1'}}":             "the proxy for destinations.pulp holds a user",
 		"destinations: {pulp: {url: 'https://p', ca: " + key + "}}":            "CA of destinations.pulp: " + key + " holds no certificate",
 		"destinations: {pulp: {url: 'https://p', proxy: 'socks5://proxy:12'}}": "the proxy for destinations.pulp is none that can be used",
 	} {

@@ -90,7 +90,7 @@ func keyListing() listing[seal.Key] {
 func keysRotate(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "rotate", Short: "Make a new key, which is used from now on; the old ones still open what was sealed to them", Args: noArgs,
 		Long: "Make a new key, which is used from now on; the old ones still open what was sealed to them.\n" +
-			"A running drain tells it to the edge with its next renewal, within seconds. Run it as the user of the drain.",
+			"A running drain tells it to the edge with its next renewal, within seconds. Run it as the user of the drain, or as root.",
 		Example: "  foreman-relay keys rotate --state-dir /var/lib/foreman-relay-drain"}
 	find := keysFlags(p, c)
 	c.RunE = func(*cobra.Command, []string) error {

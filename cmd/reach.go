@@ -48,6 +48,9 @@ func (r Reach) check(key string) error {
 	if (r.Cert == "") != (r.Key == "") {
 		err = errors.Join(err, fmt.Errorf("%s.cert and %s.key must be given together", key, key))
 	}
+	if r.URL == "" && r.Proxy != "" { // no client is made, which would look at it
+		err = errors.Join(err, outgoing.Options{Name: key, Proxy: r.Proxy}.CheckProxy())
+	}
 	return errors.Join(err, among(key+".min_tls", r.MinTLS, []string{"", "1.2", "1.3"}),
 		exists(key+".ca", r.CA), exists(key+".cert", r.Cert), exists(key+".key", r.Key),
 		exists(key+".proxy_authorization_file", r.ProxyAuthorizationFile))

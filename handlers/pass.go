@@ -205,6 +205,9 @@ func (e *Edge) passRequest(c echo.Context, p relay.Pass) (relay.PassRequest, err
 	if err := e.allow(c, p); err != nil {
 		return relay.PassRequest{}, err
 	}
+	if err := noCredentials(req.Header); err != nil {
+		return relay.PassRequest{}, err
+	}
 	path, err := passPath(c, p)
 	if err != nil {
 		return relay.PassRequest{}, err

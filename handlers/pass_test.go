@@ -155,6 +155,7 @@ func TestWhatIsNotPassedOn(t *testing.T) {
 		recorded(t, b.do(ask("GET", path, "")), relay.CodeNotFound)
 	}
 	recorded(t, b.do(ask("POST", "/node/x", "")), relay.CodeMethodNotAllowed)
+	recorded(t, b.do(ask("GET", nodePath, "", "Relay-Authorization", "Bearer sesame")), relay.CodeInvalid) // else he might believe that it is used
 	require.Empty(t, b.foreman.Asked())
 	b.counts(t, `outcome="refused",route="unattended"} 2`)
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/pem"
 	"strings"
 )
@@ -73,6 +74,43 @@ func (c Credentials) Pair() (tls.Certificate, error) {
 		return pair, Refuse(CodeInvalid, "the client certificate and its key cannot be used, or do not belong together")
 	}
 	return pair, nil
+}
+
+// tell is how much of a secret must not appear, in bytes: a text may be cut off in
+// the middle of one, and may write a part of it otherwise.
+const tell = 6
+
+// Withhold gives a text, or a sentence in its place where it repeats some of the
+// authorization: what a destination answers is stored, and on the edge. A key is
+// never sent, so that no answer has it.
+func (c Credentials) Withhold(text string) string {
+	for _, secret := range c.secrets() {
+		size := min(len(secret), tell)
+		for i := 0; i+size <= len(secret); i++ {
+			if strings.Contains(text, secret[i:i+size]) {
+				return "the text is kept back: it repeats some of the credentials that were shown"
+			}
+		}
+	}
+	return text
+}
+
+// secrets are the secret words of the authorization.
+func (c Credentials) secrets() []string {
+	_, value, found := strings.Cut(c.Authorization, " ")
+	if !found {
+		value = c.Authorization
+	}
+	if value == "" {
+		return nil
+	}
+	secrets := []string{value}
+	if plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(value), "=")); err == nil {
+		if _, password, found := strings.Cut(string(plain), ":"); found && password != "" {
+			secrets = append(secrets, password)
+		}
+	}
+	return secrets
 }
 
 // Forget overwrites the key. What crypto/tls and net/http have made of it goes

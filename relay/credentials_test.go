@@ -80,6 +80,20 @@ func TestUnreadBody(t *testing.T) {
 	require.False(t, Unreadable(away))
 }
 
+// Any part of a secret tells of it, wherever in it, and however it was written.
+func TestATextThatRepeatsASecretIsWithheld(t *testing.T) {
+	for authorization, texts := range map[string]map[string]bool{
+		"Bearer s3cr3t-t0ken":      {"no: s3cr3t-t0ken": true, "no: …t-t0ken": true, "no: s3cr3": false, "Bearer": false, "": false},
+		"Basic YWNtZTpwYTU1dzByZA": {"no: pa55w0rd": true, "no: YWNtZTpwYTU1": true, "no acme": false}, // without padding
+		"t0ken":                    {"no: t0ken": true, "no: t0ke": false},
+		"":                         {"no": false},
+	} {
+		for text, kept := range texts {
+			require.Equal(t, kept, Credentials{Authorization: authorization}.Withhold(text) != text, "%s: %s", authorization, text)
+		}
+	}
+}
+
 func TestRecipientsOfADrainAreBounded(t *testing.T) {
 	require.NoError(t, CheckRecipients([]string{"age1" + strings.Repeat("q", 58)}))
 	for name, wrong := range map[string][]string{

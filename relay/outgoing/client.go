@@ -64,11 +64,13 @@ func (c *Client) Deliver(ctx context.Context, m *relay.Message, convert Conversi
 	}
 	by.authorize(req)
 	answer := c.exchange(by.http, req)
-	answer.Sent = sent.Load()
+	answer.Sent = sent.Load() && !errors.Is(answer.Err, errProxyRefuses) // it has passed nothing on
 	if errors.As(d.Large.failure(), &unread) && unread.outweighs(answer) {
 		return unread.result()
 	}
-	return by.judge(judge(answer), answer)
+	r := by.judge(judge(answer), answer)
+	r.Detail = relay.Credentials{Authorization: req.Header.Get("Authorization")}.Withhold(r.Detail)
+	return r
 }
 
 // Do makes the exchange and reads what is needed of the answer.
@@ -80,7 +82,11 @@ func (c *Client) exchange(client *http.Client, req *http.Request) relay.Answer {
 		return relay.Answer{Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read counts
-	if resp.StatusCode < 200 {               // 101: its body is the connection, which no deadline ends
+	if refused := resp.StatusCode == http.StatusProxyAuthRequired; refused && c.options.Proxy != "" {
+		// The proxy of plain HTTP answers in the destination's place; else see proxyAnswer.
+		return relay.Answer{Err: errProxyRefuses}
+	}
+	if resp.StatusCode < 200 { // 101: its body is the connection, which no deadline ends
 		return relay.Answer{Status: resp.StatusCode, Header: resp.Header}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, c.options.MaxAnswer))
@@ -102,7 +108,7 @@ func (c *Client) send(client *http.Client, req *http.Request) (*http.Response, e
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { used.Store(i.Reused) }})
 	resp, err := client.Do(req.WithContext(ctx))
 	if err != nil && !used.Load() {
-		return nil, c.unopened(req.Context(), err)
+		return nil, c.unopened(req.Context(), client, err)
 	}
 	return resp, err
 }

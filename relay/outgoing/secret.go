@@ -19,11 +19,11 @@ func ReadSecret(path string) (string, error) {
 	}
 	defer func() { _ = f.Close() }() // it was read only
 	info, err := f.Stat()
+	if err == nil {
+		err = private(path, info)
+	}
 	if err != nil {
 		return "", err
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s can be read by everybody on this machine; chmod o= %s", path, path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
@@ -34,6 +34,22 @@ func ReadSecret(path string) (string, error) {
 		return "", fmt.Errorf("%s must hold one line of at most %d bytes", path, maxSecret)
 	}
 	return line, nil
+}
+
+// keptPrivate is the same rule for a file that is read elsewhere.
+func keptPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return private(path, info)
+}
+
+func private(path string, info os.FileInfo) error {
+	if info.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("%s can be read by everybody on this machine; chmod o= %s", path, path)
+	}
+	return nil
 }
 
 // unfit: no header may hold it (RFC 9110, 5.5).

@@ -2,6 +2,7 @@ package outgoing
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net/http"
 	"os"
@@ -35,6 +36,30 @@ func TestAServiceGetsWhatWasStored(t *testing.T) {
 	m.Path, m.Header = "", map[string]string{"x-tenant": "acme"}
 	require.Equal(t, relay.ClassDelivered, d.Deliver(t.Context(), m).Class)
 	require.Equal(t, []string{"/sub/", "acme"}, []string{got.URL.RequestURI(), got.Header.Get("X-Tenant")})
+}
+
+// What it answers is stored on the edge, which has no credentials of destinations:
+// an answer that repeats some of what it was shown is kept back.
+func TestAnAnswerThatRepeatsWhatItWasShown(t *testing.T) {
+	ca := newAuthority(t)
+	_, _, server := ca.issue("localhost", local)
+	s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server}}, false, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = io.WriteString(w, "not for "+strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer s3"))
+	})
+	d := service(t, Options{URL: s.URL, CAFile: ca.file, AuthorizationFile: secretFile(t, "Bearer s3cr3t-of-the-relay"),
+		Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer s3cr3t-of-acme"}, "Other": {Authorization: "Bearer s3"}}})
+	for organization, passed := range map[string]*relay.Credentials{"default": nil, "ACME": nil, "Mine": {Authorization: "Bearer s3cr3t-of-mine"}} {
+		m := message()
+		m.Queue.Organization, m.Credentials = organization, passed
+		r := d.Deliver(t.Context(), m)
+		require.Equal(t, http.StatusUnprocessableEntity, r.Status, r.Detail)
+		require.Contains(t, r.Detail, "kept back", organization)
+		require.NotContains(t, r.Detail, "cr3t", organization)
+	}
+	m := message()
+	m.Queue.Organization = "Other"
+	require.Equal(t, "not for", d.Deliver(t.Context(), m).Detail, "what repeats nothing is told")
 }
 
 // A message goes nowhere but to the destination, with what it holds: a redirect is
@@ -100,6 +125,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		"must hold one line, USER":      {URL: there, Proxy: "http://proxy:3128", ProxyAuthorizationFile: secretFile(t, "secret")},
 		"authorization for the proxy":   {URL: there, Proxy: "http://proxy:3128", ProxyAuthorizationFile: nothing},
 		"can be read by everybody":      {URL: there, AuthorizationFile: open},
+		"for X: " + open + " can be":    {URL: there, CertFile: empty, KeyFile: open},
 		"authorization for X: open":     {URL: there, AuthorizationFile: nothing},
 		"one line of at most 8192":      {URL: there, AuthorizationFile: secretFile(t, strings.Repeat("secret", 2000))},
 		"must hold one line of at most": {URL: there, AuthorizationFile: secretFile(t, "secret\nsecret")},

@@ -24,6 +24,9 @@ func (o Options) tls() (*tls.Config, error) {
 		return nil, fmt.Errorf("the client certificate for %s needs both its file and that of its key", o.Name)
 	}
 	if o.CertFile != "" {
+		if err := keptPrivate(o.KeyFile); err != nil {
+			return nil, fmt.Errorf("client certificate for %s: %w", o.Name, err)
+		}
 		cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("client certificate for %s, %s and %s: %w", o.Name, o.CertFile, o.KeyFile, err)

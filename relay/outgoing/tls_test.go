@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -86,11 +87,11 @@ func TestTheReasonOfAServerThatClosesAtOnce(t *testing.T) {
 			func(http.ResponseWriter, *http.Request) { t.Error("nobody is let in") })
 		d := service(t, Options{URL: s.URL, CAFile: ca.file, HTTP2: http2})
 		for _, err := range []error{early, reset} {
-			r := relay.ClassifyHTTP(relay.Answer{Err: d.unopened(t.Context(), err)}, time.Now())
+			r := relay.ClassifyHTTP(relay.Answer{Err: d.unopened(t.Context(), d.http, err)}, time.Now())
 			require.Equal(t, relay.ClassDenied, r.Class, r.Detail)
 			require.Contains(t, r.Detail, "certificate required")
 		}
-		require.Equal(t, other, d.unopened(t.Context(), other))
+		require.Equal(t, other, d.unopened(t.Context(), d.http, other))
 
 		for _, nothing := range []Options{
 			{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key}, // it has nothing to say
@@ -99,14 +100,91 @@ func TestTheReasonOfAServerThatClosesAtOnce(t *testing.T) {
 		} {
 			nothing.HTTP2 = http2
 			d := service(t, nothing)
-			require.Equal(t, errUnestablished, d.unopened(t.Context(), early))
-			require.Equal(t, error(reset), d.unopened(t.Context(), reset))
+			require.Equal(t, errUnestablished, d.unopened(t.Context(), d.http, early))
+			require.Equal(t, error(reset), d.unopened(t.Context(), d.http, reset))
 		}
 		for range 30 { // whoever is faster
 			r := d.Deliver(t.Context(), message())
 			require.Equal(t, relay.ClassDenied, r.Class, r.Detail)
 		}
 	}
+}
+
+// Its reason is the one that it has for whoever was not let in: the relay's own
+// certificate, which it takes, tells nothing of one that was passed.
+func TestTheReasonIsForTheCertificateThatWasShown(t *testing.T) {
+	ca, theirs := newAuthority(t), newAuthority(t)
+	_, _, server := ca.issue("localhost", local)
+	cert, key, _ := ca.issue("relay.example.com")
+	strange, strangeKey, _ := theirs.issue("sender.example.com")
+	passed := relay.Credentials{Certificate: readFile(t, strange), Key: readFile(t, strangeKey)}
+	for _, http2 := range []bool{false, true} {
+		s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: ca.pool, ClientAuth: tls.RequireAndVerifyClientCert}, http2,
+			func(http.ResponseWriter, *http.Request) { t.Error("nobody is let in") })
+		d := service(t, Options{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key, HTTP2: http2})
+		for range 15 { // whoever is faster
+			m := message()
+			m.Body, m.Credentials = make([]byte, 1<<20), &passed
+			r := d.Deliver(t.Context(), m)
+			require.Equal(t, []any{relay.ClassRejected, relay.ReasonUnauthorized}, []any{r.Class, r.Reason}, r.Detail)
+		}
+	}
+}
+
+// A connection is one caller's: what was shown when it was opened holds for all
+// that is sent on it. The relay's own is kept, one of a certificate that was passed
+// ends with its attempt, though the next message has passed the same.
+func TestNoConnectionIsSharedBetweenCertificates(t *testing.T) {
+	ca := newAuthority(t)
+	_, _, server := ca.issue("localhost", local)
+	pass := func(name string) *relay.Credentials {
+		cert, key, _ := ca.issue(name)
+		return &relay.Credentials{Certificate: readFile(t, cert), Key: readFile(t, key)}
+	}
+	cert, key, _ := ca.issue("relay.example.com")
+	one, two, ours := pass("one.example.com"), pass("two.example.com"), pass("acme.example.com")
+	for _, http2 := range []bool{false, true} {
+		type seen struct{ name, from string }
+		all := make(chan seen, 1)
+		s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: ca.pool, ClientAuth: tls.VerifyClientCertIfGiven}, http2,
+			func(_ http.ResponseWriter, r *http.Request) {
+				name := ""
+				if len(r.TLS.PeerCertificates) > 0 {
+					name = r.TLS.PeerCertificates[0].Subject.CommonName
+				}
+				all <- seen{name, r.RemoteAddr}
+			})
+		d := service(t, Options{URL: s.URL, CAFile: ca.file, CertFile: cert, KeyFile: key, HTTP2: http2, Credentials: map[string]relay.Credentials{"ACME": *ours}})
+		owner := map[string]string{}
+		connections := map[string]int{}
+		for range 3 {
+			for _, c := range []struct {
+				organization string
+				passed       *relay.Credentials
+				want         string
+			}{{"default", nil, "relay.example.com"}, {"default", one, "one.example.com"}, {"ACME", nil, "acme.example.com"}, {"ACME", two, "two.example.com"},
+				{"ACME", &relay.Credentials{Authorization: "Bearer t"}, ""}} {
+				m := message()
+				m.Queue.Organization, m.Credentials = c.organization, c.passed
+				require.Equal(t, relay.ClassDelivered, d.Deliver(t.Context(), m).Class)
+				got := <-all
+				require.Equal(t, c.want, got.name)
+				if _, known := owner[got.from]; !known {
+					connections[got.name]++
+				}
+				require.Contains(t, []string{"", "of " + got.name}, owner[got.from])
+				owner[got.from] = "of " + got.name
+			}
+		}
+		require.Equal(t, map[string]int{"relay.example.com": 1, "acme.example.com": 1, "": 1, "one.example.com": 3, "two.example.com": 3}, connections)
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return text
 }
 
 // Each destination is shown its own certificate.

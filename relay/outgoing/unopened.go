@@ -24,25 +24,31 @@ var errUnestablished = errors.New("the other side closed the connection as soon 
 // unopened finds out why a new connection was closed instead of used: another one
 // is opened, on which nothing is said. In TLS 1.3 a server refuses our certificate
 // when the connection is open already, and what is being sent on it then often
-// costs us its reason.
-func (c *Client) unopened(ctx context.Context, err error) error {
+// costs us its reason. It is opened as whoever was not let in.
+func (c *Client) unopened(ctx context.Context, as *http.Client, err error) error {
 	early := strings.Contains(err.Error(), unestablished)
-	if !early && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) || c.base.Scheme != "https" {
+	if !early && !cutOff(err) || c.base.Scheme != "https" {
 		return err
 	}
 	if early {
 		err = errUnestablished
 	}
-	if reason := c.reason(ctx); reason != nil {
+	if reason := c.reason(ctx, as); reason != nil {
 		return reason
 	}
 	return err
 }
 
+// cutOff: the connection ended while the request was written. Package http closes
+// it, too, when it reads the reason meanwhile, and may then tell that alone.
+func cutOff(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
+}
+
 // reason is the alert that a server gives who says nothing; nil: none, or it
 // cannot be known, as behind a proxy.
-func (c *Client) reason(ctx context.Context) error {
-	t, ok := c.http.Transport.(*http.Transport)
+func (c *Client) reason(ctx context.Context, as *http.Client) error {
+	t, ok := as.Transport.(*http.Transport)
 	if !ok || t.Proxy != nil {
 		return nil
 	}

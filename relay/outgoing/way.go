@@ -58,7 +58,7 @@ var errPlain = errors.New("credentials are not sent over plain HTTP: configure i
 
 func (c *Client) wayAs(credentials relay.Credentials, kind wayKind) (way, error) {
 	w := way{http: c.bare, authorization: credentials.Authorization, kind: kind}
-	if ip := net.ParseIP(c.base.Hostname()); c.base.Scheme != "https" && (ip == nil || !ip.IsLoopback()) {
+	if c.base.Scheme != "https" && !c.staysHere() {
 		return w, errPlain
 	}
 	if err := credentials.Check(); err != nil {
@@ -73,6 +73,13 @@ func (c *Client) wayAs(credentials relay.Credentials, kind wayKind) (way, error)
 	}
 	w.http = c.clientAs(&pair)
 	return w, nil
+}
+
+// staysHere: nothing that is sent leaves this machine, unless whoever it is sent to
+// passes it on.
+func (c *Client) staysHere() bool {
+	ip := net.ParseIP(c.base.Hostname())
+	return c.options.Proxy == "" && ip != nil && ip.IsLoopback()
 }
 
 // wayOf is the way for one attempt; done ends it. A certificate that was passed
@@ -112,8 +119,13 @@ func (c *Client) closeWays() {
 
 // judge takes a refusal of other credentials than the relay's own for what it is:
 // no reason to open the circuit for all. What the sender has passed does not get
-// better; what is configured is for an operator to mend.
+// better; what is configured is for an operator to mend. Nor is it one to leave the
+// destination alone that those have used up what they may: they wait themselves.
 func (w way) judge(r relay.Result, a relay.Answer) relay.Result {
+	if w.kind != ownWay && r.Reason == relay.ReasonThrottled {
+		r.Class = relay.ClassNotReady
+		return r
+	}
 	if w.kind == ownWay || r.Class != relay.ClassDenied || a.Err != nil && !relay.CertificateRefused(a.Err) {
 		return r
 	}

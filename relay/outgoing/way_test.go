@@ -131,6 +131,13 @@ func TestARefusalIsTheirsWhoseCredentialsItWas(t *testing.T) {
 		r = c.Deliver(t.Context(), messageOf("ACME", passed))
 		require.Equal(t, []any{relay.ClassRejected, relay.ReasonUnauthorized, time.Duration(0)}, []any{r.Class, r.Reason, r.Hold}, "given up at once")
 	}
+	b.answer = http.StatusTooManyRequests // how much one token may says nothing of the others
+	r := c.Deliver(t.Context(), messageOf("default", nil))
+	require.Equal(t, []any{relay.ClassTransient, relay.ReasonThrottled}, []any{r.Class, r.Reason}, "all leave it alone")
+	for _, m := range []*relay.Message{messageOf("ACME", nil), messageOf("default", passed)} {
+		r = c.Deliver(t.Context(), m)
+		require.Equal(t, []any{relay.ClassNotReady, relay.ReasonThrottled}, []any{r.Class, r.Reason}, "this message waits, and no other")
+	}
 	b.answer = http.StatusServiceUnavailable
 	require.NotEqual(t, relay.ClassRejected, c.Deliver(t.Context(), messageOf("ACME", passed)).Class, "an outage is one for all")
 }
@@ -157,6 +164,8 @@ func TestCredentialsAreNotSentInClear(t *testing.T) {
 	_, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://foreman.example.com", Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer acme"}}}})
 	require.ErrorContains(t, err, "plain HTTP")
 	require.ErrorContains(t, err, "ACME")
+	_, err = foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://127.0.0.1:1", Proxy: "http://proxy.example.com:3128", Credentials: map[string]relay.Credentials{"ACME": {Authorization: "Bearer acme"}}}})
+	require.ErrorContains(t, err, "plain HTTP", "to the proxy")
 	c, err := foreman.New(foreman.Options{Options: outgoing.Options{URL: "http://foreman.example.com"}})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)

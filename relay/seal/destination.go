@@ -2,9 +2,7 @@ package seal
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -54,36 +52,13 @@ func withheld(r relay.Result, why string) string {
 	return fmt.Sprintf("the text of the answer (%d) is kept back: %s; the log of whoever delivers says it at level debug", r.Status, why)
 }
 
-// tell is how much of a secret must not appear: a text that is cut off may end in
-// the middle of one.
-const tell = 6
-
-// withoutSecrets keeps a text back that repeats some of the credentials.
+// withoutSecrets keeps a text back that repeats some of the credentials, if there
+// are any.
 func withoutSecrets(c *relay.Credentials, text string) string {
-	if c == nil || text == "" {
+	if c == nil {
 		return text
 	}
-	for _, secret := range secretsOf(c) {
-		if strings.Contains(text, secret[:min(len(secret), tell)]) {
-			return "the text is kept back: it repeats some of the credentials that were passed"
-		}
-	}
-	return text
-}
-
-// secretsOf are the secret words of the authorization. A key is never sent.
-func secretsOf(c *relay.Credentials) []string {
-	_, value, _ := strings.Cut(c.Authorization, " ")
-	if value == "" {
-		return nil
-	}
-	secrets := []string{value}
-	if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
-		if _, password, found := strings.Cut(string(plain), ":"); found && password != "" {
-			secrets = append(secrets, password)
-		}
-	}
-	return secrets
+	return c.Withhold(text)
 }
 
 var _ relay.Destination = (*Destination)(nil)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -75,6 +76,9 @@ func (r *Keyring) Rotate(now time.Time) (Key, error) {
 	if err := WritePrivate(temporary, k.text()); err != nil {
 		return k, fmt.Errorf("keep a new key: %w", err)
 	}
+	if err := likeOwner(temporary, r.dir); err != nil {
+		return k, errors.Join(fmt.Errorf("keep a new key: %w", err), os.Remove(temporary))
+	}
 	if err := os.Rename(temporary, path); err != nil {
 		return k, fmt.Errorf("keep a new key: %w", err)
 	}
@@ -86,6 +90,23 @@ func (r *Keyring) Rotate(now time.Time) (Key, error) {
 	}
 	k, _ = r.Current()
 	return k, nil
+}
+
+// likeOwner gives a file that root has made to the owner of the directory: a drain
+// that cannot read one key does not start.
+func likeOwner(file, dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return os.Chown(file, int(owner.Uid), int(owner.Gid))
 }
 
 func syncDir(path string) error {
@@ -104,6 +125,9 @@ func (r *Keyring) read() error {
 	}
 	if err != nil {
 		return fmt.Errorf("keys: %w", err)
+	}
+	if err := ownersAlone(r.dir); err != nil {
+		return err
 	}
 	var names []string
 	for _, f := range found { // sorted
@@ -124,6 +148,19 @@ func (r *Keyring) read() error {
 		keys[i].Current = i == len(names)-1
 	}
 	r.names, r.keys = names, keys
+	return nil
+}
+
+// ownersAlone refuses a directory in which others can put files: the newest key is
+// told to the edge, whosever it is.
+func ownersAlone(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("keys: others on this machine can put a key of their own into %s: chmod go-w %s, and look at what is in it (`keys ls`)", dir, dir)
+	}
 	return nil
 }
 

@@ -111,7 +111,7 @@ func (r *Keyring) decrypt(m *relay.Message, p purpose, sealed io.Reader) (io.Rea
 		ids, identities := r.all()
 		key, err := age.DecryptHeader(header, identities...)
 		var unknown *age.NoIdentityMatchError
-		if errors.As(err, &unknown) {
+		if len(ids) == 0 || errors.As(err, &unknown) { // of none at all age says something else
 			r.refresh()
 			err = fmt.Errorf("%w: the %s is sealed to key %s, which is not here; here are %s", relay.ErrUndecryptable, p, named(m.SealedTo), named(strings.Join(ids, ",")))
 			if again, _ := r.all(); !equal(ids, again) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -286,6 +287,20 @@ func TestRotation(t *testing.T) {
 	require.NoError(t, os.Rename(aside, listed[0].File))
 	_, err = keys.Open(ctx, before)
 	require.NoError(t, err, "a key that is brought back opens at once")
+
+	away := filepath.Join(t.TempDir(), "away")
+	require.NoError(t, os.Mkdir(away, 0o700))
+	for _, k := range listed {
+		require.NoError(t, os.Rename(k.File, filepath.Join(away, filepath.Base(k.File))))
+	}
+	require.Empty(t, keys.Recipients())
+	_, err = keys.Open(ctx, before)
+	require.ErrorContains(t, err, "which is not here; here are none")
+	for _, k := range listed {
+		require.NoError(t, os.Rename(filepath.Join(away, filepath.Base(k.File)), k.File))
+	}
+	_, err = keys.Open(ctx, before)
+	require.NoError(t, err, "when there was none too")
 }
 
 func TestKeysAreForTheirOwnerAlone(t *testing.T) {
@@ -301,6 +316,12 @@ func TestKeysAreForTheirOwnerAlone(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", keys, keys[0], keys[0]), "AGE-SECRET")
 
+	for _, mode := range []os.FileMode{0o770, 0o702} { // whose key would the edge be told?
+		require.NoError(t, os.Chmod(dir, mode))
+		_, err = seal.OpenKeyring(dir, time.Now, zerolog.Nop())
+		require.ErrorContains(t, err, "chmod go-w")
+	}
+	require.NoError(t, os.Chmod(dir, 0o755))
 	require.NoError(t, os.Chmod(keys[0].File, 0o640))
 	_, err = seal.List(dir)
 	require.ErrorContains(t, err, "chmod 600")
@@ -309,6 +330,24 @@ func TestKeysAreForTheirOwnerAlone(t *testing.T) {
 	_, err = seal.List(dir)
 	require.ErrorContains(t, err, "put the file back")
 	require.NotContains(t, err.Error(), "NOTONE")
+}
+
+// Root may rotate the keys of a drain that runs as somebody else.
+func TestAKeyIsItsDrains(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := filepath.Join(t.TempDir(), "keys")
+	ringAt(t, dir)
+	const drain = 4711
+	require.NoError(t, os.Chown(dir, drain, drain))
+	k, err := ringAt(t, dir).Rotate(noon.Add(time.Hour))
+	require.NoError(t, err)
+	info, err := os.Stat(k.File)
+	require.NoError(t, err)
+	owner := info.Sys().(*syscall.Stat_t)
+	require.EqualValues(t, []uint32{drain, drain}, []uint32{owner.Uid, owner.Gid})
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
 // The largest credentials, sealed to as many keys as there may be, fit an envelope.
