@@ -15,6 +15,7 @@ import (
 // silent, again and again in the middle of 5 000 messages. Nothing is lost, and a
 // destination that heeds Idempotency-Key takes nothing twice.
 func TestACableThatIsCut(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	const hosts, each = 100, 50
 	f := newForm(t, filepath.Join(t.TempDir(), "state"))
 	f.startFarEdge()

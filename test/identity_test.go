@@ -119,6 +119,7 @@ func postReport(t *testing.T, c *http.Client, url, host string) told {
 // connection that he has open, a new certificate is shown to who comes anew, and
 // nobody else notices anything. The sender travels with what it sent.
 func TestIdentityWhileFilesAreReplaced(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	p := newPKI(t, "web1.example.com")
 	p.run("issue", p.dir, "--use", "host", "--host", "web2.example.com")
 	p.run("issue", p.dir, "--use", "edge", "--file", "edge2")

@@ -17,6 +17,7 @@ import (
 // and delivered at once. What waits in its queue outlives a kill of each process,
 // and so does the organization.
 func TestAnOrganizationMadeAtRunTimeOutlivesKills(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	inBothForms(t, func(t *testing.T, start func(...string) *form) {
 		f := start("--attempt-timeout", "5s")
 		harness.AwaitQueue(t, f.socket, 20*time.Second, func(s relay.QueueStatus) bool { return s.Drain != "" })

@@ -184,6 +184,7 @@ func inVaults(t *testing.T, f func(t *testing.T, v *vault)) {
 // without that key it is a letter that names the key, the others go on, and a
 // replay delivers it once the key is back.
 func TestKeysAreRotatedAndLost(t *testing.T) {
+	t.Parallel() // most of its time it waits
 	inVaults(t, func(t *testing.T, v *vault) {
 		v.deliverNow()
 		v.report("default", "first.example.com", v.marker, nil)
