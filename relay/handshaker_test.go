@@ -310,19 +310,19 @@ func TestAnotherDocumentCompletesWhatFailed(t *testing.T) {
 
 func TestTheAnswerSaysWhatIsNotInEffect(t *testing.T) {
 	s := newShared(relay.Organization{Name: "ACME", ChangedBy: relay.ChangedByOperator, Why: "abuse"})
-	configured := func(o *relay.HandshakerOptions) { o.Configured, o.FarDrain = []string{"arf"}, true }
+	configured := func(o *relay.HandshakerOptions) { o.Configured, o.FarDrain = []string{"/routes/arf"}, true }
 	h := handshaker(t, s, configured)
 	d := document(t, `{"version":1,"organizations":{"ACME":{"enabled":true,"weight":2}},"destinations":{"hook":{"url":"https://hook.example.com","organizations":["ACME"]}},
 		"routes":{"facts":{"max_age":"6h"},"arf":{"max_age":"6h"}},"credentials":[{"organization":"ACME","destination":"hook","sealed":"`+sealedText+`"}]}`)
 	r, err := h.Take(t.Context(), d, relay.Precondition{}, false)
 	require.NoError(t, err)
 	require.Equal(t, []string{"/credentials/ACME", "/destinations/hook", "/organizations/ACME", "/routes/arf", "/routes/facts"}, r.Differences.Added)
-	require.Equal(t, []string{"/routes/facts"}, r.PendingRestart)
+	require.Equal(t, []string{"/destinations/hook", "/routes/facts"}, r.PendingRestart)
 	var pointers []string
 	for _, v := range r.NotApplied {
 		pointers = append(pointers, v.Pointer)
 	}
-	require.Equal(t, []string{"/organizations/ACME/enabled", "/destinations/hook", "/routes/arf", "/routes/facts", "/credentials"}, pointers)
+	require.Equal(t, []string{"/organizations/ACME/enabled", "/destinations/hook/url", "/routes/arf", "/routes/facts"}, pointers)
 	require.False(t, s.organizations["ACME"].Enabled, "an operator's word stands")
 	require.Equal(t, 2, s.organizations["ACME"].Weight)
 
@@ -332,7 +332,7 @@ func TestTheAnswerSaysWhatIsNotInEffect(t *testing.T) {
 	require.Empty(t, r.PendingRestart, "it was started with them")
 	r, err = again.Take(t.Context(), document(t, `{"version":1,"organizations":{"ACME":{}},"routes":{"facts":{"max_age":"7h"}}}`), whatever, false)
 	require.NoError(t, err)
-	require.Equal(t, []string{"/routes/facts/max_age"}, r.PendingRestart)
+	require.Equal(t, []string{"/destinations/hook", "/routes/facts/max_age"}, r.PendingRestart)
 	shown, err := again.Show(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, shown.Revision)
