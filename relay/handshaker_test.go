@@ -167,6 +167,8 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 			Credentials: []relay.SealedCredential{{Organization: "ACME", Destination: "hook", Sealed: sealed}}}
 	}
 	twice := credential(sealedText)
+	plain := credential(sealedText)
+	plain.Destinations = map[string]relay.HandshakeDestination{"hook": {URL: "HTTP://hook.example.com/"}}
 	twice.Credentials = append(twice.Credentials, twice.Credentials[0])
 	for name, c := range map[string]struct {
 		document relay.Handshake
@@ -185,6 +187,9 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 		"a password":                 {credential("hunter2hunter2"), "/credentials/ACME/hook", "is not sealed"},
 		"a key":                      {credential("-----BEGIN PRIVATE KEY-----\nhunter2hunter2\n-----END PRIVATE KEY-----"), "/credentials/ACME/hook", "is not sealed"},
 		"a password in base64":       {credential(base64.StdEncoding.EncodeToString([]byte("hunter2hunter2"))), "/credentials/ACME/hook", "is not sealed"},
+		"too large a credential":     {credential(base64.StdEncoding.EncodeToString([]byte("age-encryption.org/v1\n-> X25519 hunter2" + strings.Repeat("x", relay.MaxSealed)))), "/credentials/ACME/hook", "more than 24576 bytes"},
+		"a credential in the clear":  {plain, "/credentials/ACME/hook", "plain HTTP"},
+		"too many queues":            {document(t, `{"version":1,"destinations":{`+hooks(relay.MaxHandshakeQueues)+`}}`), "/destinations", "these would be 2001, more than 2000"},
 		"half a file of age":         {credential(sealedArmored[:60]), "/credentials/ACME/hook", "is not sealed"},
 		"what is shown":              {credential(sealedText).Shown(), "/credentials/ACME/hook", "is not sealed"},
 	} {
@@ -205,6 +210,38 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 		_, err := handshaker(t, newShared()).Take(t.Context(), credential(sealed), whatever, false)
 		require.NoError(t, err)
 	}
+}
+
+func hooks(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"hook%d":{}`, i))
+	}
+	return strings.Join(all, ",")
+}
+
+// What is sealed in a document counts once the document is stored, and at the next
+// start; a dry run and one that is refused change nothing.
+func TestCredentialsCountAtOnce(t *testing.T) {
+	s, hook := newShared(), relay.Queue{Organization: "ACME", Destination: "hook"}
+	h := handshaker(t, s)
+	require.Empty(t, relay.NewHandshaker(relay.HandshakerOptions{}).Credential(hook), "nothing was read yet")
+	take := func(sealed string, dry bool) error {
+		_, err := h.Take(t.Context(), relay.Handshake{Version: 1, Organizations: map[string]relay.HandshakeOrganization{"ACME": {}},
+			Credentials: []relay.SealedCredential{{Organization: "ACME", Destination: "hook", Sealed: sealed}}}, whatever, dry)
+		return err
+	}
+	require.NoError(t, take(sealedText, true))
+	require.Empty(t, h.Credential(hook))
+	require.Error(t, take("hunter2", false))
+	require.Empty(t, h.Credential(hook))
+	require.NoError(t, take(sealedArmored, false))
+	require.Equal(t, sealedText, h.Credential(hook), "as base64, whatever form it came in")
+	require.Empty(t, h.Credential(relay.Queue{Organization: "default", Destination: "hook"}))
+	require.Equal(t, sealedText, handshaker(t, s).Credential(hook), "after a restart")
+	_, err := h.Take(t.Context(), relay.Handshake{Version: 1}, whatever, false)
+	require.NoError(t, err)
+	require.Empty(t, h.Credential(hook))
 }
 
 func TestOneWriterAtATime(t *testing.T) {
