@@ -132,9 +132,9 @@ func (y *tenancy) post(c *http.Client, path, body string, header ...string) (int
 }
 
 // put puts a message into the tenant's queue at the hook.
-func (y *tenancy) put(body string) (r relay.Receipt) {
+func (y *tenancy) put(body string, header ...string) (r relay.Receipt) {
 	y.t.Helper()
-	status, text := y.post(y.sender, y.hookPath(tenant), body)
+	status, text := y.post(y.sender, y.hookPath(tenant), body, header...)
 	require.Equal(y.t, http.StatusAccepted, status, text)
 	require.NoError(y.t, json.Unmarshal([]byte(text), &r))
 	return r
@@ -187,7 +187,7 @@ func TestADestinationOfTheHandshake(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, status, text)
 	y.again()
 
-	first := y.put("event 1")
+	first := y.put("event 1", "Idempotency-Key", "one")
 	config := y.file("drain.yaml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "destinations:\n  hook: {url: '%s/in', ca: %s}\n", h.URL, y.file("ca.crt")), 0o600))
 	p := harness.Start(t, "drain", "--broker", "tls://"+listen, "--broker-ca", certs.file("ca.crt"), "--broker-cert", certs.file("hook.crt"), "--broker-key", certs.file("hook.key"),
@@ -198,6 +198,8 @@ func TestADestinationOfTheHandshake(t *testing.T) {
 	r = y.handshake("https://hook.example.com/", y.sealed(tenant))
 	require.Equal(t, []string{"/credentials/ACME~1R & D/hook"}, r.Differences.Changed)
 	require.Empty(t, r.PendingRestart)
+	again := y.put("event 1", "Idempotency-Key", "one")
+	require.Equal(t, []any{first.ID, true}, []any{again.ID, again.Replayed}, "another credential makes no other request")
 	second := y.put("event 2") // at once
 	y.becomes(second.ID, relay.Delivered, "")
 	_, errs, code := harness.Command(t, "dlq", "replay", first.ID, "--admin-socket", y.socket())
