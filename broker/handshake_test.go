@@ -42,7 +42,9 @@ func TestTheHandshakeIsKept(t *testing.T) {
 // What the document asks for beside the configuration is there from the start: for
 // organizations that are stored, for those that come later, and for a drain.
 func TestQueuesOfTheDocumentAreJoined(t *testing.T) {
-	dir, hook := stateDir(t), func(organization string) relay.Queue { return relay.Queue{Organization: organization, Destination: "hook"} }
+	dir, hook := stateDir(t), func(organization string) relay.Queue {
+		return relay.Queue{Organization: organization, Destination: "hook"}
+	}
 	joined := func(o *broker.Options) {
 		o.Joined = func(h relay.Handshake) (all []relay.Queue) {
 			for name := range h.Destinations {
