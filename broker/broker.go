@@ -23,7 +23,10 @@ type Options struct {
 	StateDir   string
 	Durability Mode
 	Queues     []relay.Queue // default/foreman among them; those of further organizations come to them
-	Listen     *ListenOptions
+	// Joined are the further queues that Foreman's document asks for, which is read
+	// at the start; nil: none. It leaves out what cannot be a queue.
+	Joined func(relay.Handshake) []relay.Queue
+	Listen *ListenOptions
 
 	QuotaBytes     int64         // of each queue's journal
 	DeadQuotaBytes int64         // of each organization's dead letters
@@ -38,6 +41,9 @@ type Options struct {
 	OffQueues        OffQueues      // what becomes of the queues of an organization that is off
 
 	MaxUploads int // large bodies that may be stored at one time; more are refused
+	// Credential is what the document has sealed for a queue now: a letter that was
+	// accepted with such a one is replayed with it. Nil: there are none.
+	Credential func(relay.Queue) string
 	// Routes say what may be changed in a letter that is replayed; none: headers
 	// that travel in any case, and bodies.
 	Routes []relay.Route
@@ -143,16 +149,10 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	o.complete()
 	b := &Broker{options: o, log: o.Log, accounts: map[string]*accounts{}, behind: map[string]bool{},
 		health: newHealth(o.Log), auditing: make(chan struct{}, 1)}
-	for _, q := range o.Queues {
-		if err := CheckQueue(q); err != nil {
-			return nil, err
-		}
-		if other, taken := b.queues()[q.Token()]; taken && other != q {
-			return nil, fmt.Errorf("queues %s and %s have the same token; rename one", other, q)
-		}
-		b.addQueue(q)
+	if err := b.takeQueues(o.Queues); err != nil {
+		return nil, err
 	}
-	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse, b.tellUnlisted} {
+	for _, step := range []func(context.Context) error{b.openDir, b.openServer, b.openBucket, b.joinQueues, b.openOrganizations, b.openObjects, b.openStreams, b.openRun, b.storeOrganizations, b.openAccounts, b.openAgendas, b.mendTails, b.openNewest, b.openHouse, b.tellUnlisted} {
 		if err := step(ctx); err != nil {
 			b.Close()
 			return nil, err
@@ -240,9 +240,7 @@ func (b *Broker) openServer(ctx context.Context) error {
 		return err
 	}
 	b.later(b.door.Close)
-	if b.js, err = jetstream.New(b.nc); err == nil && b.guard != nil {
-		b.guard.serve(b.server, b.checkEvent)
-	}
+	b.js, err = jetstream.New(b.nc)
 	return err
 }
 

@@ -129,6 +129,9 @@ func describe(s *relay.MessageStatus, m *relay.Message, c Choice) {
 	if m.Sealed != "" {
 		s.Credentials = "sealed"
 	}
+	if m.Standing {
+		s.Credentials = "sealed, of the handshake"
+	}
 }
 
 // given is a time that a message was given; nil: none.

@@ -44,6 +44,47 @@ func (b *Broker) missing(organization string) []relay.Queue {
 	return slices.DeleteFunc(b.queuesOf(organization), b.Known)
 }
 
+func (b *Broker) takeQueues(queues []relay.Queue) error {
+	for _, q := range queues {
+		if err := CheckQueue(q); err != nil {
+			return err
+		}
+		if other, taken := b.queues()[q.Token()]; taken && other != q {
+			return fmt.Errorf("queues %s and %s have the same token; rename one", other, q)
+		}
+		b.addQueue(q)
+	}
+	return nil
+}
+
+// joinQueues takes up the queues of the document, and lets the far drains in: only
+// now it is known for which destinations there are any.
+func (b *Broker) joinQueues(ctx context.Context) error {
+	if b.options.Joined != nil {
+		record, _, err := b.Handshake(ctx)
+		if err != nil {
+			return err
+		}
+		more := slices.DeleteFunc(b.options.Joined(record.Document), b.Known)
+		if err := b.takeQueues(more); err != nil {
+			return err
+		}
+		if len(more) > 0 {
+			b.options.Queues = append(slices.Clone(b.options.Queues), more...)
+			if err := b.server.admitDrains(b.options.Queues); err != nil {
+				return err
+			}
+			if err := b.server.allow(b.options.Queues); err != nil {
+				return err
+			}
+		}
+	}
+	if b.guard != nil {
+		b.guard.serve(b.server, b.checkEvent)
+	}
+	return nil
+}
+
 // openOrganizations reads the organizations and takes up their queues, before any
 // is opened.
 func (b *Broker) openOrganizations(ctx context.Context) error {

@@ -34,6 +34,9 @@ func (b *Broker) Replay(ctx context.Context, id string, e relay.Edit) (relay.Rec
 	}
 	m.ID, m.ReplayedFrom, m.Received, m.SettledBefore = relay.ReplayID(l.queue, id), id, time.Now(), false
 	m.NotBefore, m.Expires = time.Time{}, time.Time{} // what was too late is wanted now
+	if m.Standing && b.options.Credential != nil {    // they may be what it died of
+		m.Attach(b.options.Credential(l.queue))
+	}
 	// What is stored is recorded too, whoever waits no more for the answer.
 	timeout := b.options.acceptTimeout
 	if large(m) {

@@ -105,32 +105,42 @@ func (e *embedded) InProcessConn() (net.Conn, error) {
 // admit makes the users of this process. Their keys exist in memory only, and
 // only connections inside the process may use them.
 func (e *embedded) admit(queues []relay.Queue) error {
-	inside := map[string]struct{}{jwt.ConnectionTypeInProcess: {}}
-	add := func(p *server.Permissions) (nkeys.KeyPair, error) {
-		kp, err := nkeys.CreateUser()
-		if err != nil {
-			return nil, fmt.Errorf("make a key: %w", err)
-		}
-		public, err := kp.PublicKey()
-		if err != nil {
-			return nil, fmt.Errorf("make a key: %w", err)
-		}
-		e.opts.Nkeys = append(e.opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: p, AllowedConnectionTypes: inside})
-		return kp, nil
-	}
 	var err error
-	if e.edge, err = add(nil); err != nil {
+	if e.edge, err = e.user(nil); err != nil {
 		return err
 	}
-	if e.door, err = add(doorPermissions(destinations(queues))); err != nil {
+	if e.door, err = e.user(doorPermissions(destinations(queues))); err != nil {
 		return err
 	}
+	return e.admitDrains(queues)
+}
+
+// admitDrains makes the users of destinations that have none yet.
+func (e *embedded) admitDrains(queues []relay.Queue) (err error) {
 	for _, destination := range destinations(queues) {
-		if e.drains[destination], err = add(drainPermissions(destination, queues)); err != nil {
+		if e.drains[destination] != nil {
+			continue
+		}
+		if e.drains[destination], err = e.user(drainPermissions(destination, queues)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// user is one more of this process.
+func (e *embedded) user(p *server.Permissions) (nkeys.KeyPair, error) {
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	public, err := kp.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	e.opts.Nkeys = append(e.opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: p,
+		AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}}})
+	return kp, nil
 }
 
 // allow gives the drains what they may do with these queues, at once and at every

@@ -30,6 +30,8 @@ type Destination struct {
 	ProbeInterval     time.Duration `yaml:"probe_interval" json:"probe_interval"`
 	ProbePath         string        `yaml:"probe_path" json:"probe_path"` // below url; empty: url itself
 	MaxAnswer         ByteSize      `yaml:"max_answer" json:"max_answer"` // bytes that are read of an answer
+
+	outward bool // it is of Foreman's document, which opens no inward address
 }
 
 // filled is d with what goes without saying.
@@ -71,7 +73,7 @@ func (d Destination) checkProbe(key string) error {
 func (d Destination) service(name string) (*outgoing.Service, error) {
 	d = d.filled()
 	o := d.options(d.Timeout, d.Concurrency)
-	o.Name, o.AuthorizationFile, o.MaxAnswer = "destinations."+name, d.AuthorizationFile, int64(d.MaxAnswer)
+	o.Name, o.AuthorizationFile, o.MaxAnswer, o.Outward = "destinations."+name, d.AuthorizationFile, int64(d.MaxAnswer), d.outward
 	client, err := outgoing.New(o)
 	if err != nil {
 		return nil, usage(err)

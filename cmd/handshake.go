@@ -24,7 +24,7 @@ import (
 // cannot be written does not keep the relay from starting.
 func (s *server) openHandshake(ctx context.Context) error {
 	s.handshaker = relay.NewHandshaker(relay.HandshakerOptions{Store: s.broker, CheckMore: s.config.checkHandshake,
-		Configured: slices.Collect(maps.Keys(s.config.Routes)), FarDrain: s.foreman == nil, Now: time.Now})
+		Configured: s.configured(), FarDrain: s.foreman == nil, Delivers: s.delivers(), Now: time.Now})
 	document, err := s.handshaker.Start(ctx)
 	if err != nil {
 		return err
@@ -36,6 +36,19 @@ func (s *server) openHandshake(ctx context.Context) error {
 		s.log.Error().Err(err).Msg("the handshake is not wholly in effect; sending it again, or the next start, goes on with it")
 	}
 	return nil
+}
+
+// configured are the members of a document that the configuration has too.
+func (s *server) configured() (pointers []string) {
+	for name := range s.config.Routes {
+		pointers = append(pointers, relay.JSONPointer("routes", name))
+	}
+	for name := range s.config.Destinations {
+		if _, joined := s.joined[name]; !joined {
+			pointers = append(pointers, relay.JSONPointer("destinations", name))
+		}
+	}
+	return pointers
 }
 
 // withRoutes are the configured routes, and those of a handshake that the
@@ -57,10 +70,10 @@ func (c *Config) withRoutes(more map[string]map[string]any) (map[string]RouteCon
 	return all, errors.Join(problems...)
 }
 
-// checkHandshake holds routes and identity rules of a handshake against what is
-// asked of those in the configuration.
+// checkHandshake holds routes, identity rules, URLs and what is sealed of a
+// handshake against what is asked of those in the configuration.
 func (c *Config) checkHandshake(h relay.Handshake) []relay.Violation {
-	return append(checkRules(h.Organizations), c.checkMoreRoutes(h.Routes)...)
+	return slices.Concat(checkRules(h.Organizations), checkMoreDestinations(h.Destinations), c.checkMoreRoutes(h.Routes), checkSealed(h.Credentials))
 }
 
 func checkRules(organizations map[string]relay.HandshakeOrganization) (found []relay.Violation) {

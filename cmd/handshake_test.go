@@ -46,7 +46,7 @@ func TestTheExampleOfTheHandshake(t *testing.T) {
 	require.True(t, r.DryRun)
 	require.Equal(t, []string{"/credentials/ACME", "/destinations/hook", "/organizations/ACME", "/organizations/ACME~1R & D", "/routes/facts"}, r.Differences.Added)
 	serve.read(&r, "handshake", "apply", file)
-	require.Equal(t, []any{true, uint64(1), []string{"/routes/facts"}}, []any{r.Changed, r.Revision, r.PendingRestart})
+	require.Equal(t, []any{true, uint64(1), []string{"/destinations/hook", "/routes/facts"}}, []any{r.Changed, r.Revision, r.PendingRestart})
 	var queue relay.QueueStatus
 	serve.read(&queue, "queue", "show", "ACME/foreman") // at once
 	status, _ := serve.post("/relay/v1/queues/ACME%2FR%20&%20D/foreman/messages", `{}`)
@@ -60,7 +60,7 @@ func TestTheExampleOfTheHandshake(t *testing.T) {
 
 	out, _, code := serve.ask("handshake", "apply", file, "--dry-run", "--if-match", "1")
 	require.Zero(t, code)
-	require.Contains(t, out, "/destinations/hook: it is kept; where messages go")
+	require.Contains(t, out, "/destinations/hook, /routes/facts")
 	require.Zero(t, serve.stop())
 
 	serve = startServe(t, "--state-dir", dir)
@@ -76,7 +76,7 @@ func TestTheExampleOfTheHandshake(t *testing.T) {
 	serve.read(&r, "handshake", "apply", file)
 	require.Equal(t, []any{false, []string{}}, []any{r.Changed, r.PendingRestart})
 	serve.read(&r, "handshake", "apply", other, "--if-match", "1")
-	require.Equal(t, []string{"/routes/facts"}, r.PendingRestart)
+	require.Equal(t, []string{"/destinations/hook", "/routes/facts"}, r.PendingRestart)
 	require.EqualValues(t, 2, r.Revision)
 }
 

@@ -129,12 +129,13 @@ func sealedCell(s relay.MessageStatus) string {
 		what = append(what, "body")
 	}
 	if s.Credentials != "" {
-		what = append(what, "credentials")
+		what = append(what, strings.Replace(s.Credentials, "sealed", "credentials", 1))
 	}
-	if what == nil {
-		return ""
+	text := strings.Join(what, " and ")
+	if s.SealedTo != "" {
+		text += ", to key " + s.SealedTo
 	}
-	return strings.Join(what, " and ") + ", to key " + s.SealedTo
+	return text
 }
 
 // attemptsOf counts the attempts that count, and tells those apart of which

@@ -7,6 +7,7 @@ import (
 
 	"github.com/theforeman/foreman-relay/relay"
 	"github.com/theforeman/foreman-relay/relay/foreman"
+	"github.com/theforeman/foreman-relay/relay/outgoing"
 )
 
 // outlet is one destination as a drain delivers to it.
@@ -33,13 +34,17 @@ func (c *Config) serviceOutlet(name string) (outlet, error) {
 	if !configured {
 		return outlet{}, usage(fmt.Errorf("there is no destination %q: describe it in destinations, with its url", name))
 	}
-	d = d.filled()
 	service, err := d.service(name)
 	if err != nil {
 		return outlet{}, err
 	}
+	return d.outlet(name, service), nil
+}
+
+func (d Destination) outlet(name string, service *outgoing.Service) outlet {
+	d = d.filled()
 	return outlet{name: name, url: d.URL, to: service, close: service.Close, longest: d.Timeout, gate: d.gate(),
-		budget: relay.DefaultBudgetOptions(), knows: func(route string) bool { return route == messageRoute }}, nil
+		budget: relay.DefaultBudgetOptions(), knows: func(route string) bool { return route == messageRoute }}
 }
 
 // outletOf is one destination by its name.

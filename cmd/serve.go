@@ -62,7 +62,8 @@ type server struct {
 
 	certificates *handlers.Certificates // of the edge; nil: plain HTTP
 	handshaker   *relay.Handshaker
-	failed       chan error // a server that ended by itself
+	joined       map[string]relay.HandshakeDestination // those of its document that are in use
+	failed       chan error                            // a server that ended by itself
 }
 
 // Serve runs edge, broker and, with a Foreman, the drain, until ctx ends. ready
@@ -122,7 +123,7 @@ func (s *server) openBroker(ctx context.Context) error {
 	if err != nil {
 		return usage(err)
 	}
-	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), OffQueues: c.OrganizationsOff, QuotaBytes: int64(c.Limits.Quota),
+	o := broker.Options{StateDir: c.StateDir, Durability: mode, Queues: c.queues(), Joined: s.joinDestinations, Credential: s.credential, OffQueues: c.OrganizationsOff, QuotaBytes: int64(c.Limits.Quota),
 		DeadQuotaBytes: int64(c.Limits.DeadLetterQuota), JournalWindow: c.Limits.JournalWindow, RecordWindow: c.Limits.RecordWindow,
 		Routes: c.routes(), Buried: s.proxyLog.Buried,
 		ReserveBytes: int64(c.Limits.Reserve), MaxWaiting: c.Limits.MaxWaiting, MaxUploads: c.Limits.MaxUploads, Latest: c.latest(), Switch: c.switchOptions(), Log: s.log}
@@ -144,7 +145,7 @@ func (s *server) makeEdge(context.Context) error {
 	if err := s.openCertificates(metrics); err != nil {
 		return err
 	}
-	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.broker.Known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
+	s.edge = handlers.NewEdge(handlers.EdgeOptions{Intake: s.broker, Known: s.known, QueueOf: s.broker.QueueOf, Organization: c.Organization, Callers: s.callers(), Routes: routes,
 		Pass: s.pass(), Door: s.door(), SmartProxy: s.smartProxy(), Handshaker: s.handshaker, Policy: c.policies()(messageRoute), MaxBody: int64(c.Limits.MaxBody), BodyTimeout: c.Limits.BodyTimeout, Sealer: c.sealer(s.broker), Now: time.Now, Metrics: metrics, Log: s.log})
 	return nil
 }

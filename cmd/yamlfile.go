@@ -189,7 +189,7 @@ func yamlFields(t reflect.Type) []reflect.StructField {
 	for i := range t.NumField() {
 		if f := t.Field(i); f.Anonymous {
 			all = append(all, yamlFields(f.Type)...)
-		} else {
+		} else if f.IsExported() {
 			all = append(all, f)
 		}
 	}

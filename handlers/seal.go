@@ -31,7 +31,8 @@ func noCredentials(h http.Header) error {
 }
 
 // seal seals what only whoever delivers may read: what was passed with the
-// request, and the body where its organization wants that. It comes after all that
+// request, and the body where its organization wants that. Where nothing was
+// passed, what Foreman's document has sealed for the queue goes with the message. It comes after all that
 // looks at the body, and before anything is stored.
 func (e *Edge) seal(m *relay.Message, req *http.Request) error {
 	passed, err := takeCredentials(req.Header)
@@ -46,6 +47,9 @@ func (e *Edge) seal(m *relay.Message, req *http.Request) error {
 		if err := e.Sealer.SealCredentials(req.Context(), m, passed); err != nil {
 			return err
 		}
+	}
+	if passed.Empty() && e.Handshaker != nil {
+		m.Attach(e.Handshaker.Credential(m.Queue))
 	}
 	if covered, err := e.covered(req.Context(), m); err != nil || !covered {
 		return err

@@ -145,3 +145,24 @@ func TestBodiesAreSealed(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, b.do(post(reportPath, report)).Code)
 	require.Len(t, b.intake.accepted(), 2, "never in clear")
 }
+
+// What Foreman's document has sealed for a queue goes with what is accepted for it,
+// on every route, but where the sender has passed something of its own.
+func TestCredentialsOfTheHandshakeGoAlong(t *testing.T) {
+	s := &sealer{covers: true}
+	sealed := base64.StdEncoding.EncodeToString([]byte("age-encryption.org/v1\n-> X25519 abc\nxyz\n--- mac\nbody"))
+	h := relay.NewHandshaker(relay.HandshakerOptions{Store: &keeper{record: relay.HandshakeRecord{Revision: 1, Document: relay.Handshake{Version: 1,
+		Credentials: []relay.SealedCredential{{Organization: queue.Organization, Destination: queue.Destination, Sealed: sealed}}}}}})
+	_, err := h.Start(t.Context())
+	require.NoError(t, err)
+	b := newEdge(t, func(o *handlers.EdgeOptions) { o.Sealer, o.Handshaker = s, h })
+	require.Equal(t, http.StatusCreated, b.do(post(reportPath, report)).Code)
+	require.Equal(t, http.StatusAccepted, b.do(post(sealPath, report)).Code)
+	require.Equal(t, http.StatusAccepted, b.do(post(sealPath, report, "Relay-Authorization", "Bearer mine")).Code)
+	all := b.intake.accepted()
+	for i, want := range []string{sealed, sealed, "sealed"} {
+		require.Equal(t, want, all[i].Sealed)
+		require.Equal(t, want == sealed, all[i].Standing)
+		require.Equal(t, relay.EncryptionAge, all[i].Encryption, "the body is sealed all the same")
+	}
+}

@@ -51,6 +51,7 @@ const (
 	hdrOrigin          = "Relay-Origin"
 	hdrKept            = "Relay-Kept-" // before the name of a header that travels
 	hdrSealed          = "Relay-Sealed"
+	hdrSealedBy        = "Relay-Sealed-By"
 	hdrSealedTo        = "Relay-Sealed-To"
 	hdrEncryption      = "Relay-Content-Encryption"
 	hdrPrint           = "Relay-Print"
@@ -58,6 +59,9 @@ const (
 	hdrSize            = "Relay-Size" // of the body in the object's pieces
 	hdrSender          = "Relay-Sender"
 )
+
+// sealedByHandshake: Foreman has sealed the credentials, in its document.
+const sealedByHandshake = "handshake"
 
 // ErrEnvelope is wrapped by every decoding error.
 var ErrEnvelope = errors.New("not a message of this relay")
@@ -99,6 +103,9 @@ func EncodeEnvelope(m *Message) (map[string][]string, error) {
 			return nil, Refuse(CodeTooLarge, "the sealed credentials have %d bytes, more than %d", len(m.Sealed), MaxSealed)
 		}
 		h[hdrSealed] = []string{m.Sealed}
+		if m.Standing {
+			h[hdrSealedBy] = []string{sealedByHandshake}
+		}
 	}
 	set(hdrReceived, m.Received.UTC().Format(time.RFC3339Nano))
 	for _, f := range fields {
@@ -230,6 +237,7 @@ func (m *Message) decodeVersion(h map[string][]string) error {
 		if m.Sealed = first(h, hdrSealed); len(m.Sealed) > MaxSealed {
 			return fmt.Errorf("%w: sealed credentials of %d bytes", ErrEnvelope, len(m.Sealed))
 		}
+		m.Standing = first(h, hdrSealedBy) == sealedByHandshake
 		if encryption := first(h, hdrEncryption); encryption != "" && encryption != EncryptionAge {
 			return fmt.Errorf("%w: content encryption %q, this program reads %s", ErrEnvelope, encryption, EncryptionAge)
 		}

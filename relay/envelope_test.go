@@ -40,6 +40,22 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	require.Equal(t, Entry{}, e)
 }
 
+// Whose the sealed credentials are travels with them.
+func TestEnvelopeOfCredentials(t *testing.T) {
+	for _, standing := range []bool{false, true} {
+		m := sample()
+		m.Sealed, m.Standing = "c2VhbGVk", standing
+		h, err := EncodeEnvelope(m)
+		require.NoError(t, err)
+		got, err := DecodeEnvelope(h, m.Body)
+		require.NoError(t, err)
+		require.Equal(t, m, got)
+	}
+	m := sample()
+	m.Attach("")
+	require.False(t, m.IsSealed() || m.Standing)
+}
+
 // A message whose body is elsewhere has a version that older programs refuse: they
 // would deliver an empty body.
 func TestEnvelopeOfALargeBody(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +16,9 @@ import (
 const (
 	MaxHandshake              = 1 << 20 // bytes of the document
 	MaxHandshakeOrganizations = 1000    // with those that the relay has besides
+	// MaxHandshakeQueues are of all organizations at Foreman and the document's
+	// destinations: each costs the store files and memory.
+	MaxHandshakeQueues = 2000
 )
 
 // HandshakeVersion is the one form of the document.
@@ -53,7 +57,7 @@ type HandshakeDestination struct {
 type SealedCredential struct {
 	Organization string `json:"organization"`
 	Destination  string `json:"destination"`
-	Sealed       string `json:"sealed"` // a file of age: its text form, or the file in base64
+	Sealed       string `json:"sealed"` // a file of age: its text form, or the file in base64; what is in it: docs/handshake.md
 }
 
 // HandshakeRecord is what is stored of it.
@@ -113,8 +117,14 @@ func (h Handshake) Check() (found []Violation) {
 			say("there are two of these; give one", at...)
 		}
 		seen[[2]string{c.Organization, c.Destination}] = true
-		if !isSealed(c.Sealed) {
+		switch file, sealed := c.File(); {
+		case !sealed:
 			say("this is not sealed: the relay takes no password or key that it could read. Seal it with age to the key of the drain of this destination", at...)
+		case base64.StdEncoding.EncodedLen(len(file)) > MaxSealed: // as every message has it
+			say("what is sealed has more than "+strconv.Itoa(MaxSealed)+" bytes in base64", at...)
+		}
+		if d := h.Destinations[c.Destination]; strings.HasPrefix(strings.ToLower(d.URL), "http:") {
+			say("credentials are not sent over plain HTTP: give the destination its https:// URL", at...)
 		}
 	}
 	return found
@@ -132,17 +142,35 @@ const (
 	plainAge   = "age-encryption.org/v1\n"
 )
 
-// isSealed says whether a text is a whole file of age as far as its form tells.
-func isSealed(text string) bool {
-	text = strings.TrimSpace(text)
+// File is the file of age; false where it is not a whole one as far as its form
+// tells.
+func (c SealedCredential) File() ([]byte, bool) {
+	text := strings.TrimSpace(c.Sealed)
 	if inner, ok := strings.CutPrefix(text, armoredAge); ok {
 		if inner, ok = strings.CutSuffix(inner, armoredEnd); !ok {
-			return false
+			return nil, false
 		}
 		text = strings.Join(strings.Fields(inner), "")
 	}
 	file, err := base64.StdEncoding.DecodeString(text)
-	return err == nil && strings.HasPrefix(string(file), plainAge+"-> ")
+	return file, err == nil && strings.HasPrefix(string(file), plainAge+"-> ")
+}
+
+// sealed are the credentials as messages carry them (Message.Sealed), by queue.
+func (h Handshake) sealed() map[Queue]string {
+	all := map[Queue]string{}
+	for _, c := range h.Credentials {
+		if file, ok := c.File(); ok {
+			all[Queue{Organization: c.Organization, Destination: c.Destination}] = base64.StdEncoding.EncodeToString(file)
+		}
+	}
+	return all
+}
+
+// Serves says whether an organization may use a destination: those that the
+// document names, or all where it names none.
+func (d HandshakeDestination) Serves(organization string) bool {
+	return len(d.Organizations) == 0 || slices.Contains(d.Organizations, organization)
 }
 
 // notShown stands for what is sealed, where the document is shown.

@@ -2,10 +2,12 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,10 +16,11 @@ type HandshakerOptions struct {
 	Store Handshakes
 	// CheckMore says what is wrong by the rules of the configuration.
 	CheckMore func(Handshake) []Violation
-	// Configured are the routes of which the configuration says something: it has
-	// the last word.
+	// Configured are the members of a document of which the configuration says
+	// something, as JSON pointers: it has the last word.
 	Configured []string
-	FarDrain   bool // who delivers has a configuration of its own
+	FarDrain   bool // who delivers to Foreman has a configuration of its own
+	Delivers   bool // destinations of the document with a URL are delivered to from here
 	Now        Clock
 }
 
@@ -29,6 +32,7 @@ type Handshaker struct {
 
 	busy    sync.Mutex
 	started Handshake // what the process was started with
+	sealed  atomic.Pointer[map[Queue]string]
 }
 
 // NewHandshaker makes one; Start and Resume come first.
@@ -63,7 +67,24 @@ func (h *Handshaker) Start(ctx context.Context) (Handshake, error) {
 	defer h.busy.Unlock()
 	record, _, err := h.Store.Handshake(ctx)
 	h.started = record.Document
+	h.count(record.Document)
 	return record.Document, err
+}
+
+// count has the credentials of a document that is stored go with what is accepted
+// from now on.
+func (h *Handshaker) count(document Handshake) {
+	sealed := document.sealed()
+	h.sealed.Store(&sealed)
+}
+
+// Credential is what the document has sealed for a queue, as a message carries it
+// (Message.Attach); empty: nothing.
+func (h *Handshaker) Credential(q Queue) string {
+	if sealed := h.sealed.Load(); sealed != nil {
+		return (*sealed)[q]
+	}
+	return ""
 }
 
 // Resume does what an earlier process has left undone.
@@ -118,6 +139,7 @@ func (h *Handshaker) Take(ctx context.Context, next Handshake, p Precondition, d
 		}
 		reply.Revision = record.Revision
 	}
+	h.count(record.Document)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handshakeTimeout)
 	defer cancel()
 	return reply, h.carryOut(ctx, record, revision)
@@ -158,6 +180,9 @@ func (h *Handshaker) check(ctx context.Context, next Handshake) error {
 	if len(names) > MaxHandshakeOrganizations {
 		found = append(found, Violation{Pointer: "/organizations", Message: "with these there would be more than 1000 organizations"})
 	}
+	if n := len(names) * (1 + len(next.Destinations)); n > MaxHandshakeQueues {
+		found = append(found, Violation{Pointer: "/destinations", Message: fmt.Sprintf("each organization has a queue for Foreman and for each destination: these would be %d, more than %d", n, MaxHandshakeQueues)})
+	}
 	if len(found) == 0 {
 		return nil
 	}
@@ -180,7 +205,7 @@ func (h *Handshaker) reply(ctx context.Context, record HandshakeRecord, next Han
 	reply.Revision = record.Revision
 	reply.Changed = record.Revision == 0 || !reply.Differences.None()
 	reply.PendingRestart = []string{}
-	for _, pointer := range since.Below("routes") {
+	for _, pointer := range append(since.Below("destinations"), since.Below("routes")...) {
 		if !h.configured(pointer) {
 			reply.PendingRestart = append(reply.PendingRestart, pointer)
 		}
@@ -190,8 +215,7 @@ func (h *Handshaker) reply(ctx context.Context, record HandshakeRecord, next Han
 }
 
 func (h *Handshaker) configured(pointer string) bool {
-	return slices.ContainsFunc(h.Configured, func(route string) bool {
-		at := JSONPointer("routes", route)
+	return slices.ContainsFunc(h.Configured, func(at string) bool {
 		return pointer == at || strings.HasPrefix(pointer, at+"/")
 	})
 }
@@ -212,18 +236,25 @@ func (h *Handshaker) notApplied(ctx context.Context, next Handshake) ([]Violatio
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(next.Destinations)) {
-		say("it is kept; where messages go is said by the configuration of whoever delivers them", "destinations", name)
+		switch {
+		case h.configured(JSONPointer("destinations", name)):
+			say("the configuration of the relay says something of this destination, and has the last word", "destinations", name)
+		case !h.Delivers && next.Destinations[name].URL != "":
+			say("this edge delivers nothing itself: where messages go is said by the configuration of the drain of this destination", "destinations", name, "url")
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(next.Routes)) {
 		switch {
-		case slices.Contains(h.Configured, name):
+		case h.configured(JSONPointer("routes", name)):
 			say("the configuration of the relay says something of this route, and has the last word", "routes", name)
 		case h.FarDrain:
 			say("it is in effect at the edge alone, after a restart; a far drain retries as its own configuration says", "routes", name)
 		}
 	}
-	if len(next.Credentials) > 0 {
-		say("they are kept as they are, sealed; the drain uses those of its own configuration", "credentials")
+	for _, c := range next.Credentials {
+		if _, ok := next.Destinations[c.Destination]; !ok && c.Destination != ForemanDestination && !h.configured(JSONPointer("destinations", c.Destination)) {
+			say("neither the document nor the configuration has this destination", "credentials", c.Organization, c.Destination)
+		}
 	}
 	return all, nil
 }

@@ -167,6 +167,8 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 			Credentials: []relay.SealedCredential{{Organization: "ACME", Destination: "hook", Sealed: sealed}}}
 	}
 	twice := credential(sealedText)
+	plain := credential(sealedText)
+	plain.Destinations = map[string]relay.HandshakeDestination{"hook": {URL: "HTTP://hook.example.com/"}}
 	twice.Credentials = append(twice.Credentials, twice.Credentials[0])
 	for name, c := range map[string]struct {
 		document relay.Handshake
@@ -185,6 +187,9 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 		"a password":                 {credential("hunter2hunter2"), "/credentials/ACME/hook", "is not sealed"},
 		"a key":                      {credential("-----BEGIN PRIVATE KEY-----\nhunter2hunter2\n-----END PRIVATE KEY-----"), "/credentials/ACME/hook", "is not sealed"},
 		"a password in base64":       {credential(base64.StdEncoding.EncodeToString([]byte("hunter2hunter2"))), "/credentials/ACME/hook", "is not sealed"},
+		"too large a credential":     {credential(base64.StdEncoding.EncodeToString([]byte("age-encryption.org/v1\n-> X25519 hunter2" + strings.Repeat("x", relay.MaxSealed)))), "/credentials/ACME/hook", "more than 24576 bytes"},
+		"a credential in the clear":  {plain, "/credentials/ACME/hook", "plain HTTP"},
+		"too many queues":            {document(t, `{"version":1,"destinations":{`+hooks(relay.MaxHandshakeQueues)+`}}`), "/destinations", "these would be 2001, more than 2000"},
 		"half a file of age":         {credential(sealedArmored[:60]), "/credentials/ACME/hook", "is not sealed"},
 		"what is shown":              {credential(sealedText).Shown(), "/credentials/ACME/hook", "is not sealed"},
 	} {
@@ -205,6 +210,38 @@ func TestTheHandshakeIsRefused(t *testing.T) {
 		_, err := handshaker(t, newShared()).Take(t.Context(), credential(sealed), whatever, false)
 		require.NoError(t, err)
 	}
+}
+
+func hooks(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"hook%d":{}`, i))
+	}
+	return strings.Join(all, ",")
+}
+
+// What is sealed in a document counts once the document is stored, and at the next
+// start; a dry run and one that is refused change nothing.
+func TestCredentialsCountAtOnce(t *testing.T) {
+	s, hook := newShared(), relay.Queue{Organization: "ACME", Destination: "hook"}
+	h := handshaker(t, s)
+	require.Empty(t, relay.NewHandshaker(relay.HandshakerOptions{}).Credential(hook), "nothing was read yet")
+	take := func(sealed string, dry bool) error {
+		_, err := h.Take(t.Context(), relay.Handshake{Version: 1, Organizations: map[string]relay.HandshakeOrganization{"ACME": {}},
+			Credentials: []relay.SealedCredential{{Organization: "ACME", Destination: "hook", Sealed: sealed}}}, whatever, dry)
+		return err
+	}
+	require.NoError(t, take(sealedText, true))
+	require.Empty(t, h.Credential(hook))
+	require.Error(t, take("hunter2", false))
+	require.Empty(t, h.Credential(hook))
+	require.NoError(t, take(sealedArmored, false))
+	require.Equal(t, sealedText, h.Credential(hook), "as base64, whatever form it came in")
+	require.Empty(t, h.Credential(relay.Queue{Organization: "default", Destination: "hook"}))
+	require.Equal(t, sealedText, handshaker(t, s).Credential(hook), "after a restart")
+	_, err := h.Take(t.Context(), relay.Handshake{Version: 1}, whatever, false)
+	require.NoError(t, err)
+	require.Empty(t, h.Credential(hook))
 }
 
 func TestOneWriterAtATime(t *testing.T) {
@@ -310,19 +347,19 @@ func TestAnotherDocumentCompletesWhatFailed(t *testing.T) {
 
 func TestTheAnswerSaysWhatIsNotInEffect(t *testing.T) {
 	s := newShared(relay.Organization{Name: "ACME", ChangedBy: relay.ChangedByOperator, Why: "abuse"})
-	configured := func(o *relay.HandshakerOptions) { o.Configured, o.FarDrain = []string{"arf"}, true }
+	configured := func(o *relay.HandshakerOptions) { o.Configured, o.FarDrain = []string{"/routes/arf"}, true }
 	h := handshaker(t, s, configured)
 	d := document(t, `{"version":1,"organizations":{"ACME":{"enabled":true,"weight":2}},"destinations":{"hook":{"url":"https://hook.example.com","organizations":["ACME"]}},
 		"routes":{"facts":{"max_age":"6h"},"arf":{"max_age":"6h"}},"credentials":[{"organization":"ACME","destination":"hook","sealed":"`+sealedText+`"}]}`)
 	r, err := h.Take(t.Context(), d, relay.Precondition{}, false)
 	require.NoError(t, err)
 	require.Equal(t, []string{"/credentials/ACME", "/destinations/hook", "/organizations/ACME", "/routes/arf", "/routes/facts"}, r.Differences.Added)
-	require.Equal(t, []string{"/routes/facts"}, r.PendingRestart)
+	require.Equal(t, []string{"/destinations/hook", "/routes/facts"}, r.PendingRestart)
 	var pointers []string
 	for _, v := range r.NotApplied {
 		pointers = append(pointers, v.Pointer)
 	}
-	require.Equal(t, []string{"/organizations/ACME/enabled", "/destinations/hook", "/routes/arf", "/routes/facts", "/credentials"}, pointers)
+	require.Equal(t, []string{"/organizations/ACME/enabled", "/destinations/hook/url", "/routes/arf", "/routes/facts"}, pointers)
 	require.False(t, s.organizations["ACME"].Enabled, "an operator's word stands")
 	require.Equal(t, 2, s.organizations["ACME"].Weight)
 
@@ -332,7 +369,7 @@ func TestTheAnswerSaysWhatIsNotInEffect(t *testing.T) {
 	require.Empty(t, r.PendingRestart, "it was started with them")
 	r, err = again.Take(t.Context(), document(t, `{"version":1,"organizations":{"ACME":{}},"routes":{"facts":{"max_age":"7h"}}}`), whatever, false)
 	require.NoError(t, err)
-	require.Equal(t, []string{"/routes/facts/max_age"}, r.PendingRestart)
+	require.Equal(t, []string{"/destinations/hook", "/routes/facts/max_age"}, r.PendingRestart)
 	shown, err := again.Show(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, shown.Revision)

@@ -46,7 +46,8 @@ type Message struct {
 
 	// What is sealed to the keys of whoever delivers: see sealed.go. Digest is that
 	// of the body as it is stored.
-	Sealed     string // credentials, base64; empty: none were passed
+	Sealed     string // credentials, base64; empty: there are none
+	Standing   bool   // they are those of Foreman's document for the queue; else its sender has passed them
 	SealedTo   string // ids of the keys, with commas
 	Encryption string // of the body, EncryptionAge; empty: it is in clear
 	Print      string // stands for the clear form of a sealed body; empty: it is in clear

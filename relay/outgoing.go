@@ -56,6 +56,22 @@ func DialGuard(allowHost string, networks ...netip.Prefix) func(network, address
 	}
 }
 
+// CheckOutward refuses a host that is itself what DialGuard allows because it was
+// written by hand: for URLs that no operator of this machine has written. Where
+// any other host leads to, DialGuard sees.
+func CheckOutward(host string) error {
+	kind := ""
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		kind = "this machine"
+	} else if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		kind = refusedKind(ip.Unmap())
+	}
+	if kind == "" {
+		return nil
+	}
+	return fmt.Errorf("%s is %s, where nothing is delivered unless the configuration of the relay says so", host, kind)
+}
+
 // refusedKind names what kind of address ip is when nothing is delivered there.
 func refusedKind(ip netip.Addr) string {
 	if nat64.Contains(ip) {

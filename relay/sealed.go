@@ -47,6 +47,10 @@ type Printed interface{ Print() string }
 // delivered.
 func (m *Message) IsSealed() bool { return m.Encryption != "" || m.Sealed != "" }
 
+// Attach gives the message the credentials that Foreman's document has for its
+// queue; none, if that is empty.
+func (m *Message) Attach(sealed string) { m.Sealed, m.Standing = sealed, sealed != "" }
+
 // CheckRecipients refuses what a drain may not say of its keys; whether they are
 // keys, the sealer finds out.
 func CheckRecipients(recipients []string) error {

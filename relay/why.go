@@ -127,7 +127,7 @@ func (e *Explanation) explainSettled() {
 			break
 		}
 		if e.Message.Reason == ReasonUndecryptable {
-			e.Do = append(e.Do, "Bring the key that it names back to where it is delivered (`foreman-relay keys ls` there); what was changed on the way has to be sent again")
+			e.Do = append(e.Do, "Bring the key that it names back to where it is delivered (`foreman-relay keys ls` there); what was changed on the way has to be sent again; credentials of Foreman's handshake are put right there, and the replay takes the new ones")
 		}
 		e.Do = append(e.Do, "Once the cause is gone, have it delivered: foreman-relay dlq replay "+id, "Or give it up: foreman-relay dlq discard --yes "+id)
 	case Superseded:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -35,6 +36,11 @@ type hooked struct{ body, sender, path, authorization string }
 
 func startHook(t *testing.T, ca, cert, key string) *hook {
 	t.Helper()
+	return startHookAt(t, "127.0.0.1", ca, cert, key)
+}
+
+func startHookAt(t *testing.T, ip, ca, cert, key string) *hook {
+	t.Helper()
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	require.NoError(t, err)
 	pem, err := os.ReadFile(ca)
@@ -43,6 +49,11 @@ func startHook(t *testing.T, ca, cert, key string) *hook {
 	require.True(t, pool.AppendCertsFromPEM(pem))
 	h := &hook{}
 	h.Server = httptest.NewUnstartedServer(h)
+	if ip != "127.0.0.1" {
+		require.NoError(t, h.Listener.Close())
+		h.Listener, err = net.Listen("tcp", net.JoinHostPort(ip, "0"))
+		require.NoError(t, err)
+	}
 	h.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
 	h.EnableHTTP2 = true
 	h.Config.ErrorLog = log.New(io.Discard, "", 0)

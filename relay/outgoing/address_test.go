@@ -126,3 +126,23 @@ func TestParseAllow(t *testing.T) {
 		require.ErrorContains(t, err, "write 127.0.0.1 or", wrong)
 	}
 }
+
+// A URL that no operator has written leads inward by no spelling: what is an
+// inward address is refused at once, and a name when it is dialled.
+func TestAnOutwardURL(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "127.8.8.8", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "localhost", "LOCALHOST.", "169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "0.0.0.0", "[::]", "224.0.0.1"} {
+		_, err := New(Options{URL: "https://" + host + ":8443/in", Outward: true})
+		require.ErrorContains(t, err, "unless the configuration of the relay says so", host)
+	}
+	for _, host := range []string{"hook.example.com", "10.0.0.1", "192.168.1.1", "[fd00::2]", "127.1", "2130706433"} { // the last two are names, for the resolver
+		c, err := New(Options{URL: "https://" + host + "/in", Outward: true})
+		require.NoError(t, err, host)
+		c.Close()
+	}
+	dns := newNames(t, local)
+	for _, host := range []string{"pulp.example.com", "sub.localhost.example.com"} {
+		r := service(t, Options{URL: "http://" + host + ":1/", Resolver: dns.resolver(), Outward: true}).Deliver(t.Context(), message())
+		require.Equal(t, relay.ClassUnavailable, r.Class)
+		require.Contains(t, r.Detail, "leads to "+local.String(), "it was resolved, and not dialled")
+	}
+}

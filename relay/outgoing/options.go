@@ -46,6 +46,7 @@ type Options struct {
 	AuthorizationFile      string // holds the value of the header Authorization
 
 	Allow    []netip.Prefix // addresses that are not refused (relay.DialGuard)
+	Outward  bool           // no operator has written the URL: its own host is no permission (relay.CheckOutward)
 	Resolver *net.Resolver  // nil: the system's
 
 	AttemptTimeout time.Duration // 0: DefaultAttemptTimeout
@@ -94,6 +95,11 @@ func (o Options) parseURL() (*url.URL, error) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		u.RawQuery, u.Fragment, u.ForceQuery = "", "", false // it may be a token
 		return nil, fmt.Errorf("the URL of %s is %q and more; write it without query and fragment", o.Name, u)
+	}
+	if o.Outward {
+		if err := relay.CheckOutward(u.Hostname()); err != nil {
+			return nil, fmt.Errorf("the URL of %s: %w", o.Name, err)
+		}
 	}
 	return u, nil
 }

@@ -24,6 +24,7 @@ const (
 	ownWay        wayKind = iota
 	configuredWay         // with what is configured for the organization
 	passedWay             // with what the sender has passed
+	standingWay           // with what Foreman's document has for the queue
 )
 
 // prepareWays makes those that attempts share.
@@ -93,7 +94,11 @@ func (c *Client) wayOf(m *relay.Message) (w way, done func(), err error) {
 		}
 		return way{http: c.http}, done, nil
 	}
-	if w, err = c.wayAs(*m.Credentials, passedWay); err == nil && w.http != c.bare {
+	kind := passedWay
+	if m.Standing {
+		kind = standingWay
+	}
+	if w, err = c.wayAs(*m.Credentials, kind); err == nil && w.http != c.bare {
 		done = w.http.CloseIdleConnections
 	}
 	return w, done, err
@@ -119,8 +124,9 @@ func (c *Client) closeWays() {
 
 // judge takes a refusal of other credentials than the relay's own for what it is:
 // no reason to open the circuit for all. What the sender has passed does not get
-// better; what is configured is for an operator to mend. Nor is it one to leave the
-// destination alone that those have used up what they may: they wait themselves.
+// better; what is configured is for an operator to mend, and what stands in
+// Foreman's document may be mended where it was refused. Nor is it a reason to leave
+// the destination alone that those have used up what they may: they wait themselves.
 func (w way) judge(r relay.Result, a relay.Answer) relay.Result {
 	if w.kind != ownWay && r.Reason == relay.ReasonThrottled {
 		r.Class = relay.ClassNotReady

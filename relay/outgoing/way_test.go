@@ -130,6 +130,11 @@ func TestARefusalIsTheirsWhoseCredentialsItWas(t *testing.T) {
 		require.Equal(t, []any{relay.ClassNotReady, relay.ReasonUnauthorized, time.Duration(0)}, []any{r.Class, r.Reason, r.Hold}, "tried until its age")
 		r = c.Deliver(t.Context(), messageOf("ACME", passed))
 		require.Equal(t, []any{relay.ClassRejected, relay.ReasonUnauthorized, time.Duration(0)}, []any{r.Class, r.Reason, r.Hold}, "given up at once")
+		standing := messageOf("ACME", passed)
+		standing.Standing = true
+		r = c.Deliver(t.Context(), standing)
+		require.Equal(t, []any{relay.ClassNotReady, relay.ReasonUnauthorized, time.Duration(0)}, []any{r.Class, r.Reason, r.Hold}, "as what is configured")
+		require.Equal(t, "Bearer mine", b.last().authorization)
 	}
 	b.answer = http.StatusTooManyRequests // how much one token may says nothing of the others
 	r := c.Deliver(t.Context(), messageOf("default", nil))

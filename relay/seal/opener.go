@@ -113,7 +113,7 @@ func (r *Keyring) decrypt(m *relay.Message, p purpose, sealed io.Reader) (io.Rea
 		var unknown *age.NoIdentityMatchError
 		if len(ids) == 0 || errors.As(err, &unknown) { // of none at all age says something else
 			r.refresh()
-			err = fmt.Errorf("%w: the %s is sealed to key %s, which is not here; here are %s", relay.ErrUndecryptable, p, named(m.SealedTo), named(strings.Join(ids, ",")))
+			err = fmt.Errorf("%w: the %s is sealed to %s, which is not here; here are %s", relay.ErrUndecryptable, p, keyOf(m, p), named(strings.Join(ids, ",")))
 			if again, _ := r.all(); !equal(ids, again) {
 				continue
 			}
@@ -132,6 +132,14 @@ func (r *Keyring) decrypt(m *relay.Message, p purpose, sealed io.Reader) (io.Rea
 }
 
 func equal(a, b []string) bool { return strings.Join(a, ",") == strings.Join(b, ",") }
+
+// keyOf is what is known of the key. What Foreman has sealed does not name it.
+func keyOf(m *relay.Message, p purpose) string {
+	if p == forCredentials && m.Standing {
+		return "a key of Foreman's choice (the document of the handshake)"
+	}
+	return "key " + named(m.SealedTo)
+}
 
 // named is a list of ids in a sentence.
 func named(ids string) string {

@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -88,6 +91,68 @@ func TestWhatIsSealedOpensWithTheKeyAlone(t *testing.T) {
 	_, err = ring(t).Open(ctx, m)
 	require.ErrorIs(t, err, relay.ErrUndecryptable)
 	require.ErrorContains(t, err, current.ID, "which key is missing")
+}
+
+// What age itself has sealed as docs/handshake.md says is opened as what an edge has
+// sealed; for another queue or key it is not, and then nobody knows which key it was.
+func TestWhatForemanSeals(t *testing.T) {
+	keys, lost := ring(t), ring(t)
+	file := func(r *seal.Keyring, text string) []byte {
+		current, _ := r.Current()
+		to, err := age.ParseX25519Recipient(current.Recipient)
+		require.NoError(t, err)
+		var out bytes.Buffer
+		w, err := age.Encrypt(&out, to)
+		require.NoError(t, err)
+		_, err = io.WriteString(w, text)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		require.NoError(t, seal.CheckFile(out.Bytes()))
+		return out.Bytes()
+	}
+	open := func(sealed []byte) (*relay.Message, error) {
+		m := message("the body")
+		m.Attach(base64.StdEncoding.EncodeToString(sealed))
+		return keys.Open(t.Context(), m)
+	}
+	const inner = `{"authorization":"Bearer s3cr3t"}`
+	m, err := open(file(keys, "foreman-relay/1 credentials ACME Inc/Web/foreman\n"+inner))
+	require.NoError(t, err)
+	require.Equal(t, "Bearer s3cr3t", m.Credentials.Authorization)
+	require.True(t, m.Standing)
+	for text, says := range map[string]string{
+		"foreman-relay/1 credentials ACME Inc/Web/hook\n" + inner: "not the credentials of a message for ACME Inc/Web/foreman",
+		inner: "",
+		"foreman-relay/1 credentials ACME Inc/Web/foreman\nBearer s3cr3t": "cannot be read",
+	} {
+		_, err := open(file(keys, text))
+		require.ErrorIs(t, err, relay.ErrUndecryptable)
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "s3cr3t")
+	}
+	_, err = open(file(lost, "foreman-relay/1 credentials ACME Inc/Web/foreman\n"+inner))
+	require.ErrorIs(t, err, relay.ErrUndecryptable)
+	require.ErrorContains(t, err, "a key of Foreman's choice")
+}
+
+func TestAFileThatNoDrainOpens(t *testing.T) {
+	var out bytes.Buffer
+	password, err := age.NewScryptRecipient("password")
+	require.NoError(t, err)
+	password.SetWorkFactor(1)
+	w, err := age.Encrypt(&out, password)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.ErrorContains(t, seal.CheckFile(out.Bytes()), "a password or a key of another kind")
+	require.ErrorContains(t, seal.CheckFile(out.Bytes()[:60]), "no whole file")
+	key, _ := ring(t).Current()
+	one, err := age.ParseX25519Recipient(key.Recipient)
+	require.NoError(t, err)
+	out.Reset()
+	w, err = age.Encrypt(&out, slices.Repeat([]age.Recipient{one}, 100)...)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.ErrorContains(t, seal.CheckFile(out.Bytes()), "too many keys")
 }
 
 // Two sealings of one body differ, and their print is the same: it is what an
