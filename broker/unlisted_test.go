@@ -49,4 +49,5 @@ func TestWhatWaitsForADestinationThatWasTakenOut(t *testing.T) {
 	s, err := b.Queue(t.Context(), pulp)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, s.Pending)
+	balanced(t, b)
 }

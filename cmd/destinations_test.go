@@ -136,6 +136,10 @@ func TestDoctorLooksAtCertificatesOfDestinations(t *testing.T) {
 		checks = append(checks, f.Check)
 	}
 	require.Equal(t, []string{"destinations.pulp.cert", "destinations.pulp.key", "destinations.pulp.ca"}, checks)
+	require.NoError(t, os.Chmod(key, 0o604))
+	for where, want := range map[string]string{"tls.key": levelWarn, "foreman.key": levelFail, "destinations.pulp.key": levelFail} {
+		require.Equal(t, want, examineKey(where, cert, key).Level, where)
+	}
 }
 
 // Every destination has a circuit and a gate of its own, and shows them from the

@@ -102,6 +102,9 @@ func examineKey(key, cert, path string) finding {
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 {
 		f.Level, f.What, f.Do = levelWarn, fmt.Sprintf("everybody on this machine may use it (mode %04o)", info.Mode().Perm()), "chmod o= "+path
+		if isOutgoing := strings.HasPrefix(key, "foreman.") || strings.HasPrefix(key, "destinations."); isOutgoing {
+			f.Level = levelFail // the relay does not start with it
+		}
 	}
 	return f
 }

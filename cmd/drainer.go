@@ -52,7 +52,7 @@ func (ds *drainers) add(o outlet, channel *broker.Channel) *relay.Drain {
 	ds.metrics.gate.watch(o.name, ways)
 	d := &drainer{outlet: o, channel: channel, drain: relay.NewDrain(relay.DrainOptions{
 		Instance: ds.instance, Session: rand.Text(), LongestAttempt: o.longest, StopTimeout: c.Limits.StopTimeout,
-		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: &seal.Destination{Destination: o.to, Keys: ds.keys, Log: ds.log}, Recipients: ds.keys.Recipients, Gate: ways,
+		Registrar: channel, Nudged: channel.Nudged(), Journal: channel.Journal, Destination: &seal.Destination{Destination: o.to, Keys: ds.keys, Longest: o.longest, Log: ds.log}, Recipients: ds.keys.Recipients, Gate: ways,
 		Policy: c.policies(), Knows: o.knows,
 		Limits: relay.IndexLimits{Entries: c.Limits.IndexEntries, Lane: c.Limits.IndexLane, Parked: c.Limits.IndexParked}, Now: time.Now, Log: ds.log, Observe: ds.metrics.observe,
 		Deliveries: ds.before.seam(), Budget: relay.NewBudget(o.budget),

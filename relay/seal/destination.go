@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -13,14 +14,20 @@ import (
 // what the answer may repeat of it: the edge stores the answer (relay.Destination).
 type Destination struct {
 	relay.Destination
-	Keys *Keyring
-	Log  zerolog.Logger
+	Keys    *Keyring
+	Longest time.Duration // of an attempt, what it takes to open the message included; 0: no bound
+	Log     zerolog.Logger
 }
 
 // Deliver makes one attempt.
 func (d *Destination) Deliver(ctx context.Context, m *relay.Message) relay.Result {
 	if !m.IsSealed() {
 		return d.Destination.Deliver(ctx, m)
+	}
+	if d.Longest > 0 { // an edge that is away is asked for a large body until the attempt ends
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.Longest)
+		defer cancel()
 	}
 	opened, err := d.Keys.Open(ctx, m)
 	if err != nil {

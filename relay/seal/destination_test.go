@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
+	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -72,6 +76,26 @@ func TestWhatCannotBeOpenedIsGivenUp(t *testing.T) {
 		o := relay.Decide(p, relay.Attempt{Accepted: noon}, r, noon, 0.5)
 		require.Equal(t, relay.Outcome{State: relay.Dead, Reason: relay.ReasonUndecryptable, Counted: true}, o, "a lost key discards nothing and pauses nothing")
 	}
+}
+
+// Opening a large body is a part of the attempt: an edge that does not give it holds
+// up no other message, and nothing is sent when the attempt should long be over.
+func TestOpeningEndsWithTheAttempt(t *testing.T) {
+	keys, d := ring(t), &destination{}
+	m := large(strings.Repeat("x", 200_000))
+	require.NoError(t, sealer(keys).SealBody(t.Context(), m))
+	m, _ = stored(t, m)
+	m.Open = func(ctx context.Context) (io.ReadCloser, error) {
+		if _, bounded := ctx.Deadline(); !bounded {
+			return nil, errors.New("this would never end")
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	r := (&seal.Destination{Destination: d, Keys: keys, Longest: time.Millisecond, Log: zerolog.Nop()}).Deliver(t.Context(), m)
+	require.Equal(t, []any{relay.ClassUnavailable, relay.ClassOutage}, []any{r.Class, r.Confirmed}, "as if it had not been tried")
+	require.Contains(t, r.Detail, "deadline")
+	require.Empty(t, d.got)
 }
 
 // The edge stores the answer: it must not repeat there what is sealed.
