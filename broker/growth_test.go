@@ -141,6 +141,18 @@ func TestWhatWaitsInAQueueIsFoundWhenItsOrganizationIsMadeAgain(t *testing.T) {
 	settledAll(t, b)
 }
 
+// While permissions are read again who is about to connect is turned away: that must
+// not be the end of a connection of this process, however often it happens.
+func TestNoConnectionIsGivenUpForARefusal(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	c, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	for _, nc := range []*nats.Conn{broker.EdgeConn(b), broker.DoorConn(b), broker.Conn(c)} {
+		require.True(t, nc.Opts.IgnoreAuthErrorAbort)
+	}
+}
+
 func TestNothingGrowsAfterTheEnd(t *testing.T) {
 	b := open(t, stateDir(t), nil)
 	b.Close()
