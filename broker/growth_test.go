@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -141,6 +140,18 @@ func TestWhatWaitsInAQueueIsFoundWhenItsOrganizationIsMadeAgain(t *testing.T) {
 	settledAll(t, b)
 }
 
+// While permissions are read again who is about to connect is turned away: that must
+// not be the end of a connection of this process, however often it happens.
+func TestNoConnectionIsGivenUpForARefusal(t *testing.T) {
+	b := open(t, stateDir(t), nil)
+	c, err := b.Connect(queue.Destination)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	for _, nc := range []*nats.Conn{broker.EdgeConn(b), broker.DoorConn(b), broker.Conn(c)} {
+		require.True(t, nc.Opts.IgnoreAuthErrorAbort)
+	}
+}
+
 func TestNothingGrowsAfterTheEnd(t *testing.T) {
 	b := open(t, stateDir(t), nil)
 	b.Close()
@@ -229,94 +240,4 @@ func TestNewQueuesGiveADrainNothingElse(t *testing.T) {
 			require.ErrorContains(t, <-violations, "Permissions Violation for Publish to \""+subject+"\"")
 		}
 	}
-}
-
-// slowDisk is one that can be held up.
-type slowDisk struct {
-	mu   sync.Mutex
-	held chan struct{} // nil: it is not
-}
-
-func (d *slowDisk) flush() error {
-	d.mu.Lock()
-	held := d.held
-	d.mu.Unlock()
-	if held != nil {
-		<-held
-	}
-	return nil
-}
-
-func (d *slowDisk) hold() (release func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	held := make(chan struct{})
-	d.held = held
-	return sync.OnceFunc(func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.held = nil
-		close(held)
-	})
-}
-
-// Who asks for an organization may wait no more, or in vain: what was stored of it
-// gets its queues all the same, without another word.
-func TestAnOrganizationThatNobodyWaitsForGetsItsQueue(t *testing.T) {
-	for name, patience := range map[string]time.Duration{"the caller goes": time.Minute, "the disk is slow": 100 * time.Millisecond} {
-		t.Run(name, func(t *testing.T) {
-			disk := &slowDisk{}
-			b := open(t, stateDir(t), func(o *broker.Options) {
-				broker.WithFlush(o, disk.flush)
-				broker.WithGrowTimeout(o, patience)
-			})
-			release := disk.hold()
-			defer release()
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			done := make(chan error, 1)
-			go func() {
-				_, err := b.PutOrganization(ctx, relay.Organization{Name: "ACME", Enabled: true}, 0)
-				done <- err
-			}()
-			if patience < time.Minute {
-				require.Equal(t, relay.CodeUnavailable, relay.CodeOf(<-done))
-			}
-			cancel()
-			release()
-			if patience == time.Minute {
-				require.NoError(t, <-done)
-			}
-			q := relay.Queue{Organization: "ACME", Destination: queue.Destination}
-			require.Eventually(t, func() bool { return b.Known(q) }, 20*time.Second, 10*time.Millisecond)
-			accept(t, b, messageFor("ACME", "h", "x"))
-			_, revision, err := b.Organization(t.Context(), "ACME")
-			require.NoError(t, err)
-			putOrganization(t, b, relay.Organization{Name: "ACME", Weight: 2}, revision)
-		})
-	}
-}
-
-// The end of the relay does not wait for a change that waits for the disk.
-func TestTheEndDoesNotWaitForAnOrganization(t *testing.T) {
-	disk := &slowDisk{}
-	b := open(t, stateDir(t), func(o *broker.Options) { broker.WithFlush(o, disk.flush) })
-	release := disk.hold()
-	defer release()
-	done := make(chan error, 1)
-	go func() {
-		_, err := b.PutOrganization(t.Context(), relay.Organization{Name: "ACME", Enabled: true}, 0)
-		done <- err
-	}()
-	require.Eventually(t, func() bool { return broker.Stored(t.Context(), b, "ACME") }, 10*time.Second, 5*time.Millisecond)
-	closed := make(chan struct{})
-	go func() { b.Close(); close(closed) }()
-	select {
-	case err := <-done:
-		require.Equal(t, relay.CodeUnavailable, relay.CodeOf(err))
-	case <-time.After(20 * time.Second):
-		require.FailNow(t, "the change is waited for")
-	}
-	release()
-	<-closed
 }

@@ -83,6 +83,8 @@ func TestHowLongAttemptsTakeIsBounded(t *testing.T) {
 		_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "old", Session: "1", LongestAttempt: longest})
 		require.ErrorContains(t, err, "an attempt must not take longer than 1h0m0s")
 	}
+	_, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: strings.Repeat("x", 256), Session: "1"})
+	require.ErrorContains(t, err, "255 bytes at most")
 	answer, err := c.Lease(t.Context(), relay.LeaseRequest{Instance: "new", Session: "2"})
 	require.NoError(t, err)
 	require.True(t, answer.Grants[0].Granted)

@@ -60,7 +60,7 @@ func (h *housekeeper) run(ctx context.Context) {
 			r.done <- h.serve(ctx, r)
 		case now := <-tick.C:
 			h.eachQueue(ctx, h.dig)
-			h.eachQueue(ctx, h.checkpoint)
+			h.checkpoints(ctx)
 			h.eachQueue(ctx, h.measure)
 			if now.After(trim) {
 				trim = now.Add(min(trimInterval, h.b.options.JournalWindow))
@@ -90,7 +90,7 @@ func (h *housekeeper) last() {
 	defer cancel()
 	clear(h.next)
 	h.eachQueue(ctx, h.dig)
-	h.eachQueue(ctx, h.checkpoint)
+	h.checkpoints(ctx)
 }
 
 func (h *housekeeper) eachQueue(ctx context.Context, do func(context.Context, relay.Queue) error) {
@@ -104,42 +104,6 @@ func (h *housekeeper) eachQueue(ctx context.Context, do func(context.Context, re
 			h.b.log.Error().Err(err).Str("queue", q.String()).Msg("housekeeping failed; it is tried again")
 		}
 	}
-}
-
-// checkpoint stores the ledger. What it rests on (events, letters) is on the
-// disk before, and it is on the disk itself before anything is trimmed.
-func (h *housekeeper) checkpoint(ctx context.Context, q relay.Queue) error {
-	if time.Now().Before(h.next[q.Token()]) {
-		return nil
-	}
-	a := h.b.accounts[q.Destination]
-	c, err := a.snapshot(q)
-	if err != nil || c.value == nil {
-		return err
-	}
-	pause := checkpointInterval + time.Duration(len(c.value))*time.Second/checkpointRate
-	h.next[q.Token()] = time.Now().Add(pause)
-	if c.value, err = pack(c.value); err != nil {
-		return fmt.Errorf("pack the checkpoint: %w", err)
-	}
-	if len(c.value) > maxCheckpoint {
-		h.b.log.Warn().Str("queue", q.String()).Int("bytes", len(c.value)).Msg("the checkpoint is too large and left out; the next start reads more events")
-		return nil
-	}
-	if err := h.b.keys.flush(ctx, h.b.nc, q); err != nil {
-		return err
-	}
-	if err := h.b.sync(ctx); err != nil {
-		return err
-	}
-	if _, err := h.b.kv.Put(ctx, checkpointKey(q), c.value); err != nil {
-		return fmt.Errorf("store the checkpoint: %w", err)
-	}
-	if err := h.b.sync(ctx); err != nil {
-		return err
-	}
-	a.stored(q, c)
-	return nil
 }
 
 // trim removes what is settled and older than the journal window from the head

@@ -19,6 +19,10 @@ import (
 // after it has to wait.
 const longestAttempt = time.Hour
 
+// maxInstance bounds the names of a drain and of its run, which are kept with each
+// lease, in bytes.
+const maxInstance = 255
+
 // leases answers the drains: who drains which queue. Who holds a lease is
 // stored by compare-and-set, behind a barrier; renewals are remembered only,
 // and a start takes every stored lease as renewed just now.
@@ -144,8 +148,8 @@ func (l *leases) answer(destination string, msg *nats.Msg) {
 	reply := nats.NewMsg(msg.Reply)
 	var request relay.LeaseRequest
 	err := json.Unmarshal(msg.Data, &request)
-	if err == nil && (request.Instance == "" || request.Session == "") {
-		err = errors.New("instance and session must be given")
+	if err == nil && (request.Instance == "" || request.Session == "" || len(request.Instance) > maxInstance || len(request.Session) > maxInstance) {
+		err = fmt.Errorf("instance and session must be given, with %d bytes at most", maxInstance)
 	}
 	if err == nil && (request.LongestAttempt < 0 || request.LongestAttempt > longestAttempt) {
 		err = fmt.Errorf("an attempt must not take longer than %v", longestAttempt)

@@ -21,6 +21,10 @@ const (
 	// stream a destination and one for its dead letters.
 	DefaultOrganizations = 1000
 
+	// MaxQuota bounds a quota in bytes: the broker sets the sum of all aside, and could
+	// not be started with more than it may (maxStore).
+	MaxQuota = 1 << 50
+
 	// maxOrganization bounds one organization as it is stored, in bytes.
 	maxOrganization = 256 << 10
 )
@@ -182,6 +186,9 @@ func encodeOrganization(o relay.Organization) ([]byte, error) {
 	}
 	if q := o.Quota; min(q.Bytes, q.Messages, q.MessageBytes, int64(o.Weight)) < 0 || o.Weight > relay.MaxWeight {
 		return nil, relay.Refuse(relay.CodeMalformed, "organization %q: quotas must not be negative, and weight must be from 0 to %d", o.Name, relay.MaxWeight)
+	}
+	if o.Quota.Bytes > MaxQuota {
+		return nil, relay.Refuse(relay.CodeMalformed, "organization %q: a quota of %d bytes, and %d may be", o.Name, o.Quota.Bytes, int64(MaxQuota))
 	}
 	if r := o.Rate; min(r.PerSecond, r.SenderPerSecond, float64(r.Burst), float64(r.SenderBurst)) < 0 { // that would be none
 		return nil, relay.Refuse(relay.CodeMalformed, "organization %q: rates must not be negative", o.Name)

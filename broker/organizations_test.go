@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -70,6 +71,7 @@ func TestOrganizationsThatAreRefused(t *testing.T) {
 		"no name":           {relay.Organization{}, 0, relay.CodeMalformed},
 		"a control in it":   {relay.Organization{Name: "a\nb"}, 0, relay.CodeMalformed},
 		"a quota below":     {relay.Organization{Name: "A", Quota: relay.OrganizationQuota{Bytes: -1}}, revision, relay.CodeMalformed},
+		"a quota above":     {relay.Organization{Name: "A", Quota: relay.OrganizationQuota{Bytes: broker.MaxQuota + 1}}, revision, relay.CodeMalformed},
 		"a weight above":    {relay.Organization{Name: "A", Weight: relay.MaxWeight + 1}, revision, relay.CodeMalformed},
 		"a rate below":      {relay.Organization{Name: "A", Rate: relay.OrganizationRate{SenderPerSecond: -1}}, revision, relay.CodeMalformed},
 		"a name of rules":   {relay.Organization{Name: relay.OrganizationOfSubject}, 0, relay.CodeMalformed},
@@ -85,4 +87,19 @@ func TestOrganizationsThatAreRefused(t *testing.T) {
 	_, known := b.KnownOrganization("B")
 	require.False(t, known)
 	require.Greater(t, putOrganization(t, b, relay.Organization{Name: "A", Enabled: true}, revision), revision)
+}
+
+// No quota that is taken keeps the next start from its store.
+func TestTheLargestQuotaOutlivesAStart(t *testing.T) {
+	dir := stateDir(t)
+	b := open(t, dir, nil)
+	quota := relay.OrganizationQuota{Bytes: broker.MaxQuota, Messages: math.MaxInt64, MessageBytes: math.MaxInt64}
+	putOrganization(t, b, relay.Organization{Name: "A", Enabled: true, Quota: quota}, 0)
+	accept(t, b, messageFor("A", "h", "x"))
+	b.Close()
+	b = open(t, dir, nil)
+	o, _, err := b.Organization(t.Context(), "A")
+	require.NoError(t, err)
+	require.Equal(t, quota, o.Quota)
+	accept(t, b, messageFor("A", "h", "y"))
 }

@@ -22,6 +22,10 @@ import (
 // startTimeout bounds the recovery of the streams at start.
 const startTimeout = 2 * time.Minute
 
+// maxStore is more than all quotas together, which are reserved up front: some
+// thousand queues of MaxQuota. The disk is guarded by disk.go.
+const maxStore = 1 << 62
+
 // embedded is the nats-server in this process. It has no port (drains come in by the
 // guard), traps no signal and cannot end the process. It can be started anew within it,
 // because that alone makes JetStream write again after a full disk; connections
@@ -49,7 +53,7 @@ func startServer(ctx context.Context, dir string, always bool, queues []relay.Qu
 		NoSigs:                 true,
 		JetStream:              true,
 		StoreDir:               filepath.Join(dir, "jetstream"),
-		JetStreamMaxStore:      1 << 60, // MaxBytes is reserved up front; the disk is guarded by disk.go
+		JetStreamMaxStore:      maxStore,
 		JetStreamMaxMemory:     64 << 20,
 		SyncAlways:             always,
 		DisableJetStreamBanner: true,
@@ -239,6 +243,7 @@ func (e *embedded) connect(name string, kp nkeys.KeyPair, more ...nats.Option) (
 		return nil, fmt.Errorf("public key of %s: %w", name, err)
 	}
 	options := append([]nats.Option{nats.Name(name), nats.InProcessServer(e), nats.Nkey(public, kp.Sign),
+		nats.IgnoreAuthErrorAbort(), // who connects while permissions are read again is taken for a stranger
 		nats.MaxReconnects(-1), nats.ReconnectWait(inProcessWait), nats.ReconnectJitter(inProcessWait, inProcessWait)}, more...)
 	nc, err := nats.Connect("", options...)
 	if err != nil {

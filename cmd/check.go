@@ -84,8 +84,8 @@ func (c *Config) checkQueues() error {
 func (c *Config) checkLimits() error {
 	l, f, p := c.Limits, c.Foreman, c.PassThrough
 	return errors.Join(
-		within("limits.quota", l.Quota, 1<<20, 1<<50),
-		within("limits.dead_letter_quota", l.DeadLetterQuota, 1<<20, 1<<50),
+		within("limits.quota", l.Quota, 1<<20, broker.MaxQuota),
+		within("limits.dead_letter_quota", l.DeadLetterQuota, 1<<20, broker.MaxQuota),
 		within("limits.reserve", l.Reserve, 0, 1<<50),
 		within("limits.max_waiting", l.MaxWaiting, 1, 100_000),
 		within("limits.max_body", l.MaxBody, 1<<10, broker.MaxBody),
