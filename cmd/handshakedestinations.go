@@ -65,7 +65,7 @@ func (s *server) credential(q relay.Queue) string { return s.handshaker.Credenti
 
 func checkMoreDestination(name string) error {
 	if name == relay.ForemanDestination {
-		return errors.New("Foreman itself is configured where it is delivered, not in its document") //nolint:staticcheck // a name
+		return errors.New("Foreman itself is configured where it is delivered, not in its document")
 	}
 	return broker.CheckQueue(relay.Queue{Organization: relay.DefaultOrganization, Destination: name})
 }

@@ -232,10 +232,9 @@ func (y *tenancy) becomes(id string, state relay.State, reason string) {
 // a document, so that the service is at an address of this machine's network.
 func TestADestinationOfTheHandshakeInOneProcess(t *testing.T) {
 	ip := outward(t)
-	y := &tenancy{}
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	t.Setenv("SSL_CERT_FILE", ca) // the system's, which a document's destinations are held against
-	y = startTenancy(t, "", ip)
+	y := startTenancy(t, "", ip)
 	text, err := os.ReadFile(y.file("ca.crt"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(ca, text, 0o600))
