@@ -50,7 +50,7 @@ func readAuthorities(caFile string, crlFiles []string) (*authorities, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client CA: %w", err)
 	}
-	if a.all, err = parseCertificates(text); err != nil {
+	if a.all, err = ParseCertificates(text); err != nil {
 		return nil, fmt.Errorf("client CA: %s: %w", caFile, err)
 	}
 	for _, path := range crlFiles {
@@ -77,7 +77,8 @@ func OutdatedCRLs(clientCA string, crls []string, now time.Time) ([]string, erro
 	return a.outdated(now), nil
 }
 
-func parseCertificates(text []byte) ([]*x509.Certificate, error) {
+// ParseCertificates reads all certificates of a text in PEM, one at least.
+func ParseCertificates(text []byte) ([]*x509.Certificate, error) {
 	var all []*x509.Certificate
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
