@@ -74,6 +74,11 @@ func printOrg(out *printer, o relay.Organization) error {
 	for i, r := range o.Rules {
 		pairs = append(pairs, fmt.Sprintf("rule %d", i+1), ruleText(r))
 	}
+	for i, v := range pairs {
+		if v == "-" { // as it is for all: left out
+			pairs[i] = ""
+		}
+	}
 	return fields(out, o, o.Name, pairs...)
 }
 

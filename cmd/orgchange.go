@@ -133,6 +133,9 @@ func changeOnce(ctx context.Context, all relay.Organizations, name string, creat
 	if err := change(&o); err != nil {
 		return o, err
 	}
-	_, err = all.PutOrganization(ctx, o, revision)
+	if _, err = all.PutOrganization(ctx, o, revision); err != nil {
+		return o, err
+	}
+	o, _, err = all.Organization(ctx, name) // as it is now
 	return o, err
 }
