@@ -179,7 +179,13 @@ func clientRows() []clientRow {
 // what it takes for a success while Foreman is away; then everything is
 // delivered, and a repeated request is not delivered again.
 func TestEveryClient(t *testing.T) {
-	f, client := startForARF(t)
+	for name, far := range map[string]bool{"one process": false, "two processes": true} {
+		t.Run(name, func(t *testing.T) { everyClient(t, far) })
+	}
+}
+
+func everyClient(t *testing.T, far bool) {
+	f, client := startForARF(t, far)
 	rows := clientRows()
 	f.foreman.Stop()
 	sent := make([][]byte, len(rows))
@@ -247,7 +253,7 @@ func hasKey(client string) bool {
 
 // startForARF starts the relay with TLS and client certificates, and a client
 // with that of web1.example.com.
-func startForARF(t *testing.T) (*form, *http.Client) {
+func startForARF(t *testing.T, far bool) (*form, *http.Client) {
 	t.Helper()
 	certs := filepath.Join(t.TempDir(), "pki")
 	_, errs, code := harness.Command(t, "pki", "init", certs, "--host", "web1.example.com")
@@ -259,9 +265,16 @@ func startForARF(t *testing.T) (*form, *http.Client) {
 	address := harness.FreeAddress(t)
 	config := filepath.Join(certs, "relay.yaml")
 	require.NoError(t, os.WriteFile(config, []byte("foreman:\n  openscap_proxy_name: relay.example.com\nidentity:\n  speaks_for: any # servers and proxies send for their hosts\n"), 0o600))
-	f := &form{t: t, foreman: foreman, url: "https://" + address, socket: filepath.Join(t.TempDir(), "s", "admin.sock")}
-	f.edge = harness.Start(t, "serve", "--config", config, "--listen", address, "--state-dir", filepath.Dir(f.socket), "--log-level", "warn",
-		"--tls-cert", in("edge.crt"), "--tls-key", in("edge.key"), "--tls-client-ca", in("ca.crt"), "--foreman-url", foreman.URL())
+	f := &form{t: t, foreman: foreman, url: "https://" + address, socket: filepath.Join(t.TempDir(), "s", "admin.sock"), certs: certs}
+	edge := []string{"serve", "--config", config, "--listen", address, "--state-dir", filepath.Dir(f.socket), "--log-level", "warn",
+		"--tls-cert", in("edge.crt"), "--tls-key", in("edge.key"), "--tls-client-ca", in("ca.crt")}
+	if far {
+		f.broker = harness.FreeAddress(t)
+		f.edge = harness.Start(t, append(edge, "--broker-listen", f.broker, "--broker-cert", in("edge.crt"), "--broker-key", in("edge.key"), "--broker-client-ca", in("ca.crt"))...)
+		f.startDrain("--config", config)
+	} else {
+		f.edge = harness.Start(t, append(edge, "--foreman-url", foreman.URL())...)
+	}
 
 	pem, err := os.ReadFile(in("ca.crt"))
 	require.NoError(t, err)
